@@ -1,0 +1,1 @@
+"""Maskwright: an annotation assistant for labelling platforms."""

@@ -1,0 +1,1 @@
+"""Maskwright for Label Studio."""

@@ -1,0 +1,1 @@
+"""Labelling configurations that ``maskwright up`` and ``connect`` offer."""
