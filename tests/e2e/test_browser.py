@@ -1,0 +1,99 @@
+"""A person in a real browser: log in, open a task, see the pre-annotation, click, see the mask appear."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+CONFIG = """<View>
+  <Image name="image" value="$image" zoom="true"/>
+  <BrushLabels name="brush" toName="image" smart="false"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></BrushLabels>
+  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d" model_index="0"/><Label value="spoon" background="#096dd9" model_index="1"/></KeyPointLabels>
+  <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></RectangleLabels>
+</View>"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, label_studio: Any) -> Iterator[Any]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        warnings.warn("NO BROWSER TEST: install chromium (Debian's package) to run it", stacklevel=1)
+        pytest.skip("chromium is not installed: the browser test did not run")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1300})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def log_in(page: Any, server: Any) -> None:
+    page.goto(f"{server.url}/user/login/")
+    page.fill("input[name=email]", server.username)
+    page.fill("input[name=password]", server.password)
+    page.click("button[type=submit]")
+    page.wait_for_url("**/projects**")
+
+
+def smart_click(page: Any, x: float, y: float, label: str) -> None:
+    """Click at fractions (x, y) of the picture with the smart key point of ``label``."""
+    page.locator("[data-testid=bottombar-auto-annotation-toggle]").check(force=True)
+    page.locator(".lsf-toolbar__group").last.locator("button").last.click()
+    page.locator('button.lsf-tool[aria-label="key-point-tool"]').last.click()
+    page.locator(".lsf-labels").nth(1).locator(".lsf-label", has_text=label).click()
+    page.wait_for_timeout(500)
+    box = page.locator("canvas").first.bounding_box()
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+
+
+def test_a_person_sees_the_pre_annotation_and_gets_a_mask_for_a_click(
+    page: Any, label_studio: Any, backend: Any, api: httpx.Client, make_project: Callable[..., Any], tmp_path: Path
+) -> None:
+    import skimage
+
+    coffee = Path(skimage.__file__).parent / "data" / "coffee.png"
+    project = make_project({"coffee.png": coffee.read_bytes()}, CONFIG)
+    assert project.connect(backend).status_code == 201
+    project.retrieve_predictions()
+    (prediction,) = project.wait_for_predictions()
+    assert prediction["result"]
+
+    log_in(page, label_studio)
+    page.goto(f"{label_studio.url}/projects/{project.id}/data?task={project.tasks[0]['id']}")
+    page.wait_for_selector("canvas")
+    page.wait_for_selector("[data-testid=bottombar-auto-annotation-toggle]", state="attached")
+    page.wait_for_timeout(1500)
+    before = page.locator(".lsf-outliner-item, .lsf-tree-node-content-wrapper").count()
+    assert before >= len(prediction["result"]), "the task opens with the prediction already in place"
+
+    with page.expect_response(lambda r: "interactive-annotating" in r.url) as waited:
+        smart_click(page, 0.5, 0.45, "coffee cup")
+    answer = waited.value.json()
+    assert answer["data"]["result"], answer
+    page.wait_for_selector("text=/1 suggestion/")
+    page.wait_for_timeout(1000)
+    target = os.environ.get("MASKWRIGHT_SCREENSHOT", str(tmp_path / "at-work.png"))
+    page.screenshot(path=target)
+    page.locator(".lsf-auto-accept__action_type_accept").click()
+    page.locator("[data-testid=bottombar-submit-button]").click()
+    page.wait_for_timeout(1500)
+    (annotation,) = api.get(f"/api/tasks/{project.tasks[0]['id']}/annotations/").json()
+    kept = {region["id"]: region for region in annotation["result"]}
+    suggested = answer["data"]["result"][0]
+    assert kept[suggested["id"]]["value"]["rle"] == suggested["value"]["rle"]
