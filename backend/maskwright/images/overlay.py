@@ -1,0 +1,104 @@
+"""Masks drawn over their image, for people to look at."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from maskwright.masks import Mask
+
+Colour = tuple[int, int, int]
+"""RGB, 0..255."""
+
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+_FILL = 0.4
+_BRIGHTNESS = (1.0, 0.75)
+
+
+def label_colours(labels: Iterable[str | None]) -> dict[str | None, Colour]:
+    """A colour for each distinct label, in order of first appearance: hues a golden ratio apart stay distinct."""
+    colours: dict[str | None, Colour] = {}
+    for label in dict.fromkeys(labels):
+        index = len(colours)
+        red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.9, _BRIGHTNESS[index // 6 % 2])
+        colours[label] = (round(red * 255), round(green * 255), round(blue * 255))
+    return colours
+
+
+def draw_overlay(
+    image_pixels: NDArray[np.uint8],
+    regions: Sequence[tuple[Mask, str | None, float | None]],
+    *,
+    colours: Mapping[str | None, Colour] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw masks as tinted areas with outlines, label and score; large regions first, so that small ones stay visible.
+
+    Text uses the font built into Pillow: characters it lacks show as its placeholder.
+
+    Args:
+        image_pixels: (H, W, 3) uint8 RGB; left as it is.
+        regions: (mask of the image's size, label, score in [0, 1]) each; label and score may be None.
+        colours: Colour per label, where pictures should agree; missing labels, or all, get ``label_colours``.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    canvas = image_pixels.copy()
+    chosen = label_colours(label for _, label, _ in regions) | dict(colours or {})
+    line = max(1, round(max(canvas.shape[:2]) / 600))
+    shown = [item for item in sorted(regions, key=lambda item: -item[0].area) if not item[0].is_empty]
+    for mask, label, _ in shown:
+        _tint(canvas, mask, chosen[label], line)
+    picture = PillowImage.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(11, round(max(canvas.shape[:2]) / 55)))
+    taken: list[tuple[float, float, float, float]] = []
+    for mask, label, score in shown:
+        text = " ".join(part for part in (label, None if score is None else f"{score:.2f}") if part)
+        if text:
+            _caption(draw, font, text, mask.box, chosen[label], taken)
+    return np.array(picture)
+
+
+def _tint(canvas: NDArray[np.uint8], mask: Mask, colour: Colour, line: int) -> None:
+    x0, y0, x1, y1 = (round(v) for v in mask.box)
+    inside = mask.crop_array(x0, y0, x1, y1)
+    area = canvas[y0:y1, x0:x1]
+    mixed = area[inside] * (1 - _FILL) + np.array(colour) * _FILL
+    area[inside] = np.rint(mixed).astype(np.uint8)
+    # One pixel of margin, so that outlines close along the border of the crop.
+    padded = np.pad(inside.astype(np.uint8), 1)
+    outlines, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x0 - 1, y0 - 1))
+    cv2.drawContours(canvas, outlines, -1, colour, line, cv2.LINE_AA)
+
+
+def _caption(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text: str,
+    box: tuple[float, float, float, float],
+    colour: Colour,
+    taken: list[tuple[float, float, float, float]],
+) -> None:
+    """Write above the region, moved into the picture, and down past captions that are already there."""
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    pad = 2
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = min(max(box[0], 0), max(0, draw.im.size[0] - width))
+    lowest = max(0, draw.im.size[1] - height)
+    y = min(max(box[1] - height, 0), lowest)
+    while y < lowest and any(x < t[2] and t[0] < x + width and y < t[3] and t[1] < y + height for t in taken):
+        y = min(y + height, lowest)
+    taken.append((x, y, x + width, y + height))
+    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    draw.text((x + pad - left, y + pad - top), text, font=font, fill=(0, 0, 0) if dark else (255, 255, 255))
