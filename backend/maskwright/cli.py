@@ -1,0 +1,94 @@
+"""The ``maskwright`` command. Whatever costs time to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from maskwright import cli_doctor, cli_images
+from maskwright.cli_settings import settings_from
+from maskwright.errors import MaskwrightError
+
+if TYPE_CHECKING:
+    from maskwright.settings import Settings
+
+USER_ERROR = 2
+
+app = typer.Typer(
+    name="maskwright",
+    help="An annotation assistant: masks and classes before the annotator arrives, a mask for every click.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maskwright {version('maskwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """An annotation assistant: masks and classes before the annotator arrives, a mask for every click."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; beyond loopback credentials are needed.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; 0 takes a free one.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model URI of the default segmenter.")] = None,
+) -> None:
+    """Serve every installed platform until Ctrl-C or SIGTERM. Other settings come from MASKWRIGHT_* variables."""
+    from maskwright.server.serve import serve as run
+
+    settings = settings_from(host=host, port=port, model=model)
+    start_logging(settings)
+    run(settings, started=lambda url: print(f"Maskwright listens on {url} (Ctrl-C stops it)", flush=True))
+
+
+def start_logging(settings: Settings) -> None:
+    """Log to standard error at the level of ``settings``; libraries that log every request stay quiet."""
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for noisy in ("httpx", "httpcore", "urllib3", "waitress.queue"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+cli_images.register(app)
+cli_doctor.register(app)
+
+
+def _join_platforms() -> None:
+    from maskwright.server.platforms import installed_platforms
+
+    for platform in installed_platforms():
+        commands = platform.commands()
+        if commands is not None:
+            app.add_typer(commands)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 on success, 2 and one line on standard error for what a user can mend."""
+    _join_platforms()
+    call: dict[str, Any] = {} if arguments is None else {"args": arguments}
+    try:
+        app(prog_name="maskwright", **call)
+    except MaskwrightError as error:
+        print(f"maskwright: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Commands that work on image files: predict, preannotate, precompute."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskwright.cli_settings import settings_from
+from maskwright.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from maskwright.images import Image
+    from maskwright.prompts import Box
+    from maskwright.settings import Settings
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="Model URI, e.g. embedded or sam:<hub id or folder>.")]
+
+
+class Format(StrEnum):
+    """File formats of ``preannotate``."""
+
+    COCO = "coco"
+    LABEL_STUDIO = "label-studio"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to ``app``."""
+    app.command()(predict)
+
+
+def predict(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.")],
+    point: Annotated[
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y,1|0", help="A click: 1 on the object, 0 off it; repeat."),
+    ] = None,
+    box: Annotated[str | None, typer.Option("--box", metavar="X1,Y1,X2,Y2", help="A box around the object.")] = None,
+    model: ModelOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the mask here: PNG, one channel, 0 or 255.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Segment one object. Coordinates are pixels of the image as displayed (EXIF orientation applied)."""
+    from maskwright.assist.assistant import Assistant
+    from maskwright.prompts import Prompt
+
+    prompt = Prompt.from_points([_point(text) for text in point or []], _box(box) if box else None)
+    if prompt.is_empty:
+        raise InvalidInput("say what to segment with --point X,Y,1 or --box X1,Y1,X2,Y2")
+    settings = settings_from(model=model)
+    loaded = _load(image, settings)
+    _check_inside(prompt.point_coords.tolist(), loaded.size)
+    assistant = Assistant(settings)
+    try:
+        answer = assistant.answer(loaded, prompt)
+    finally:
+        assistant.close()
+    if out is not None:
+        _write_mask(out, answer.mask.to_array())
+    report = {
+        "score": round(float(answer.score), 6),
+        "box": [float(v) for v in answer.mask.box],
+        "area": int(answer.mask.area),
+        "model_version": answer.model_version,
+        "size": list(answer.mask.size),
+        "out": str(out) if out is not None else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    typer.echo(f"score         {report['score']:.3f}")
+    typer.echo("box           " + ",".join(f"{v:g}" for v in answer.mask.box) + "  (x1,y1,x2,y2)")
+    typer.echo(f"area          {report['area']} pixels")
+    typer.echo(f"model version {report['model_version']}")
+
+
+def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise InvalidInput(f"{option} {text!r} is not of the form {form}")
+    return values
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    x, y, label = _numbers(text, 3, "--point", "X,Y,1 or X,Y,0")
+    if label not in (0, 1):
+        raise InvalidInput(f"--point {text!r} ends in neither 1 (on the object) nor 0 (not on it)")
+    return x, y, int(label)
+
+
+def _box(text: str) -> Box:
+    x1, y1, x2, y2 = _numbers(text, 4, "--box", "X1,Y1,X2,Y2")
+    return x1, y1, x2, y2
+
+
+def _check_inside(points: list[list[float]], size: tuple[int, int]) -> None:
+    height, width = size
+    for x, y in points:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise InvalidInput(f"the point {x:g},{y:g} lies outside the image, which is {width} x {height} pixels")
+
+
+def _load(path: Path, settings: Settings) -> Image:
+    from maskwright.images import ImageLimits, load_image
+
+    if not path.is_file():
+        raise InvalidInput(f"there is no image file {path}")
+    return load_image(path, limits=ImageLimits(settings.max_image_bytes, settings.max_image_pixels))
+
+
+def _write_mask(path: Path, mask: object) -> None:
+    import io
+
+    import numpy as np
+    from PIL import Image as Pillow
+
+    from maskwright.store.artifacts import write_atomically
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(np.asarray(mask).astype(np.uint8) * 255, mode="L").save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())

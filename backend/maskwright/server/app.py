@@ -1,0 +1,67 @@
+"""The Flask application: authentication, limits, errors, health, metrics, and the protocol of every platform."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response
+
+from maskwright.server.answers import install_answers
+from maskwright.server.auth import install_auth
+from maskwright.server.metrics import Metrics
+from maskwright.server.platforms import Platform
+
+if TYPE_CHECKING:
+    from maskwright.assist.services import Services
+
+
+def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platform]) -> Flask:
+    """The application that serves ``services`` to ``platforms``.
+
+    Args:
+        services: What does the work; ``metrics.observe`` should be its observer.
+        metrics: Where requests are counted; answers ``/metrics``.
+        platforms: Platforms whose blueprints are mounted, see ``Platform.blueprint`` for public rules.
+    """
+    app = Flask("maskwright", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_request_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_request_bytes
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.url_map.strict_slashes = False
+    install_answers(app)
+    metrics.install(app)
+    blueprints = [platform.blueprint(services) for platform in platforms]
+    install_auth(app, services.settings, {rule for b in blueprints for rule in getattr(b, "public_rules", ())})
+
+    @app.get("/health")
+    def health() -> tuple[dict[str, Any], int]:
+        return describe_health(services)
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    # Blueprints come after the routes above, so that no platform can take /health or /metrics over.
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    metrics.watch("maskwright", lambda: describe_state(services))
+    return app
+
+
+def describe_health(services: Services) -> tuple[dict[str, Any], int]:
+    """The answer of ``/health`` and its status: 200 while the default model works or waits for its first use, else 503.
+
+    Loads nothing and waits for nothing: platforms give it a second.
+    """
+    state = services.assistant.health()
+    reason = state.get("degraded")
+    status = "UP" if not reason else "DEGRADED"
+    return {"status": status, **state}, 200 if not reason else 503
+
+
+def describe_state(services: Services) -> dict[str, Any]:
+    """Numbers for ``/metrics``: queue depths, caches, jobs."""
+    return {**services.assistant.health(), "jobs": len(services.jobs.jobs())}
