@@ -1,0 +1,134 @@
+"""The weight-free segmenter: region hierarchy, geodesic distances and colour, no learnt parameters and no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.errors import InvalidInput
+from maskwright.masks import Mask
+from maskwright.models.classical_answers import Scene, answer
+from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
+from maskwright.models.classical_logits import keep_clicks, mask_to_logits, upsample_logits
+from maskwright.models.protocols import RGB, Candidates, ImageEmbedding
+from maskwright.prompts import Prompt
+
+WORKING_SIDE = 512
+"""Longest side in pixels of the working grid; smaller images are enlarged at most twice."""
+ENCODE_ALGORITHM = "2026-11-21a"
+DECODE_ALGORITHM = "2026-11-21a"
+
+
+def _version(*parts: str) -> str:
+    return "classical-" + hashlib.blake2b("/".join(parts).encode(), digest_size=4).hexdigest()
+
+
+class ClassicalSegmenter:
+    """``Segmenter`` without weights; stateless, so any number of threads may share it."""
+
+    def __init__(self) -> None:
+        self.name = "classical"
+        self.embedding_version = _version(ENCODE_ALGORITHM, str(WORKING_SIDE))
+        self.version = _version(ENCODE_ALGORITHM, DECODE_ALGORITHM, str(WORKING_SIDE))
+        leaves = (WORKING_SIDE // 3 + 1) ** 2  # minima of a 5 x 5 window are at least three pixels apart
+        self.embedding_nbytes = WORKING_SIDE**2 * 5 + leaves * (4 * 4 + 3 * 16 + 2 * 16)
+
+    def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
+        """Encode a batch of (H, W, 3) uint8 RGB images of any sizes.
+
+        Raises:
+            InvalidInput: If an image is empty, not uint8, or not (H, W, 3).
+        """
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: RGB) -> ImageEmbedding:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InvalidInput(f"an image must be (H, W, 3) uint8 and not empty, got {image.shape} {image.dtype}")
+        height, width = image.shape[:2]
+        scale = min(2.0, WORKING_SIDE / max(height, width))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        small = _stretched(cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=interpolation))
+        hierarchy = build_hierarchy(small)
+        arrays: dict[str, NDArray[np.generic]] = {
+            "rgb": small,
+            "leaf": hierarchy.leaf.astype(np.uint16),
+            "features": hierarchy.features.astype(np.float32),
+            "edges": hierarchy.edges.astype(np.uint16),
+            "edge_length": hierarchy.edge_length.astype(np.float32),
+            "edge_strength": hierarchy.edge_strength.astype(np.float32),
+            "first": hierarchy.first.astype(np.int32),
+            "end": hierarchy.end.astype(np.int32),
+            "parent": hierarchy.parent.astype(np.int32),
+            "height": hierarchy.height.astype(np.float32),
+        }
+        for array in arrays.values():
+            array.setflags(write=False)
+        return ImageEmbedding(arrays, (height, width), size, self.embedding_version)
+
+    def decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask_output: bool = False
+    ) -> Candidates:
+        """Answer B prompts on one image; K is 3 (part to whole) with ``multimask_output``, else 1.
+
+        Raises:
+            InvalidInput: If a prompt holds nothing spatial and no mask_input, or the embedding is another version's.
+        """
+        scene = self._scene(embedding)
+        count = 3 if multimask_output else 1
+        logits = np.zeros((len(prompts), count, *embedding.input_size), dtype=np.float32)
+        scores = np.zeros((len(prompts), count), dtype=np.float32)
+        for index, prompt in enumerate(prompts):
+            if not prompt.has_spatial and prompt.mask_input is None:
+                raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
+            pixels = _clicked_pixels(prompt, embedding.original_size)
+            for k, (mask, score) in enumerate(answer(scene, prompt, embedding.original_size, count)):
+                soft = mask_to_logits(mask)
+                logits[index, k] = keep_clicks(soft, pixels, prompt.point_labels, embedding.original_size)
+                scores[index, k] = score
+        return Candidates(logits, scores)
+
+    def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
+        """Turn one (h, w) array of logits into a mask of ``embedding.original_size``, threshold 0."""
+        return Mask.from_array(upsample_logits(low_res_logits, embedding.original_size) > 0)
+
+    def _scene(self, embedding: ImageEmbedding) -> Scene:
+        if embedding.model_version != self.embedding_version:
+            raise InvalidInput(
+                f"the image embedding was made by {embedding.model_version}, this is {self.embedding_version}: "
+                "encode the image again"
+            )
+        arrays = embedding.arrays
+        hierarchy = Hierarchy(
+            leaf=arrays["leaf"].astype(np.int64),
+            features=arrays["features"].astype(np.float64),
+            edges=arrays["edges"].astype(np.int64),
+            edge_length=arrays["edge_length"].astype(np.float64),
+            edge_strength=arrays["edge_strength"].astype(np.float64),
+            first=arrays["first"].astype(np.int64),
+            end=arrays["end"].astype(np.int64),
+            parent=arrays["parent"].astype(np.int64),
+            height=arrays["height"].astype(np.float64),
+        )
+        return Scene(arrays["rgb"], hierarchy)
+
+
+def _stretched(rgb: RGB) -> RGB:
+    """Spread the image's range over 0..255 and lift dark pictures, so that faint borders survive eight bits."""
+    sample = rgb[::2, ::2].astype(np.float32)
+    low, high = np.percentile(sample, [0.2, 99.8])
+    levels = np.clip((np.arange(256) - low) / max(high - low, 32.0), 0, 1)
+    middle = float(np.clip(np.median((sample - low) / max(high - low, 32.0)), 1e-3, 0.35))
+    gamma = float(np.clip(np.log(0.35) / np.log(middle), 0.5, 1.0))
+    return cv2.LUT(rgb, (levels**gamma * 255).astype(np.uint8))
+
+
+def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:
+    """(N, 2) xy indices of the clicked pixels; clicks beyond the image count for its nearest pixel."""
+    limit = np.array([size[1] - 1, size[0] - 1])
+    clipped: NDArray[np.int64] = np.clip(np.floor(prompt.point_coords), 0, limit).astype(np.int64)
+    return clipped

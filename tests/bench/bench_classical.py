@@ -1,0 +1,247 @@
+"""Interactive quality of the weight-free segmenter beside filled box, GrabCut and flood fill.
+
+Run: .venv/bin/python tests/bench/bench_classical.py --limit 60 [--sets nuclei,bsds,camvid] [--seed 0] [--no-peers]
+
+Prints per development set mean IoU with a box and after 1, 3 and 5 clicks (RITM's clicker: next click at the centre of
+the larger of missed and wrong, by the largest L2 distance to their border with a one-pixel zero frame, positive only
+if strictly larger, never twice on one pixel), seconds per click and per encode, correlation of the predicted with the
+true IoU, and the recall of whole-image proposals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from maskwright.models.classical import ClassicalSegmenter
+from maskwright.models.protocols import ImageEmbedding
+from maskwright.prompts import Prompt
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ANNOTATIONS = {"nuclei": "instances.json", "bsds": "regions.json", "camvid": "stuff.json"}
+SMALLEST_COMPONENT = 0.005
+Pixels = NDArray[np.bool_]
+Click = tuple[int, int, int]
+
+
+def objects(name: str, limit: int, seed: int) -> Iterator[tuple[Path, Pixels]]:
+    """``limit`` randomly chosen objects of a set; street classes are split into components over 0.5 % of the image."""
+    document = json.loads((DATA / name / ANNOTATIONS[name]).read_text())
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    found: list[tuple[str, dict[str, Any], int]] = []
+    for annotation in document["annotations"]:
+        parts = [0]
+        if name == "camvid":
+            pixels = coco_mask.decode(annotation["segmentation"])
+            count, _, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
+            parts = [j for j in range(1, count) if stats[j, cv2.CC_STAT_AREA] > SMALLEST_COMPONENT * pixels.size]
+        found += [(files[annotation["image_id"]], annotation["segmentation"], j) for j in parts]
+    random.Random(seed).shuffle(found)
+    for file_name, segmentation, part in sorted(found[:limit], key=lambda item: item[0]):
+        mask = coco_mask.decode(segmentation)
+        if part:
+            mask = (cv2.connectedComponents(mask, connectivity=8)[1] == part).astype(np.uint8)
+        yield DATA / name / file_name, mask.astype(bool)
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB."""
+    return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def iou(a: Pixels, b: Pixels) -> float:
+    """Intersection over union; two empty masks are equal."""
+    union = int((a | b).sum())
+    return float((a & b).sum()) / union if union else 1.0
+
+
+def next_click(truth: Pixels, mask: Pixels, taken: Pixels) -> Click:
+    """RITM's clicker."""
+    missed, wrong = truth & ~mask, ~truth & mask
+    depths = [cv2.distanceTransform(np.pad(e, 1).astype(np.uint8), cv2.DIST_L2, 0)[1:-1, 1:-1] for e in (missed, wrong)]
+    depths = [np.where(taken, 0, depth) for depth in depths]
+    positive = depths[0].max() > depths[1].max()
+    depth = depths[0] if positive else depths[1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(x), int(y), int(positive)
+
+
+def tight_box(mask: Pixels) -> tuple[int, int, int, int]:
+    """xyxy, right and bottom exclusive."""
+    ys, xs = np.nonzero(mask)
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def filled_box(shape: tuple[int, ...], box: tuple[int, int, int, int]) -> Pixels:
+    """The box itself."""
+    mask = np.zeros(shape[:2], dtype=bool)
+    mask[box[1] : box[3], box[0] : box[2]] = True
+    return mask
+
+
+def grabcut(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Pixels:
+    """Plain GrabCut in the box, five iterations."""
+    state = np.full(image.shape[:2], cv2.GC_BGD, dtype=np.uint8)
+    state[box[1] : box[3], box[0] : box[2]] = cv2.GC_PR_FGD
+    if (state == cv2.GC_PR_FGD).all():
+        return state > 0
+    cv2.setRNGSeed(0)
+    cv2.grabCut(image, state, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+
+
+def flood(image: NDArray[np.uint8], clicks: list[Click], tolerance: int) -> Pixels:
+    """The magic wand: add what is like each positive click and connected to it, take away for each negative one."""
+    mask = np.zeros(image.shape[:2], dtype=bool)
+    flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
+    for x, y, label in clicks:
+        region = np.zeros((image.shape[0] + 2, image.shape[1] + 2), dtype=np.uint8)
+        cv2.floodFill(image.copy(), region, (x, y), 0, (tolerance,) * 3, (tolerance,) * 3, flags)
+        mask[region[1:-1, 1:-1] > 0] = bool(label)
+    return mask
+
+
+def click_through(truth: Pixels, step: Callable[[list[Click]], Pixels], clicks: int) -> list[float]:
+    """IoU after each of so many simulated clicks."""
+    mask, taken, made, result = np.zeros_like(truth), np.zeros_like(truth), [], []
+    for _ in range(clicks):
+        click = next_click(truth, mask, taken)
+        taken[click[1], click[0]] = True
+        made.append(click)
+        mask = step(made)
+        result.append(iou(mask, truth))
+    return result
+
+
+class Ours:
+    """The segmenter with its last logits fed back, as a labelling session does."""
+
+    def __init__(self, segmenter: ClassicalSegmenter, embedding: ImageEmbedding) -> None:
+        self.segmenter, self.embedding = segmenter, embedding
+        self.logits: NDArray[np.float32] | None = None
+        self.seconds: list[float] = []
+        self.predicted: list[float] = []
+
+    def ask(self, clicks: list[Click], box: tuple[int, int, int, int] | None = None) -> Pixels:
+        """One answer; the first click takes the best of three masks."""
+        prompt = Prompt.from_points(
+            [(x + 0.5, y + 0.5, label) for x, y, label in clicks], box=None if box is None else tuple(map(float, box))
+        )
+        if self.logits is not None:
+            prompt = Prompt(prompt.point_coords, prompt.point_labels, prompt.box, (), self.logits)
+        start = time.perf_counter()
+        answers = self.segmenter.decode(self.embedding, [prompt], multimask_output=prompt.is_ambiguous)
+        best = int(answers.predicted_iou[0].argmax())
+        self.logits = answers.low_res_logits[0, best]
+        mask = self.segmenter.upsample(self.embedding, self.logits).to_array()
+        self.seconds.append(time.perf_counter() - start)
+        self.predicted.append(float(answers.predicted_iou[0, best]))
+        return mask
+
+
+def proposal_recall(name: str, images: int, segmenter: ClassicalSegmenter) -> str:
+    """Share of true objects that some proposal meets, over the first images of a set."""
+    document = json.loads((DATA / name / ANNOTATIONS[name]).read_text())
+    best: list[float] = []
+    seconds, made = [], []
+    for image in document["images"][:: max(1, len(document["images"]) // images)]:
+        embedding = segmenter.encode([read(DATA / name / image["file_name"])])[0]
+        start = time.perf_counter()
+        proposals = segmenter.propose(embedding)
+        seconds.append(time.perf_counter() - start)
+        made.append(len(proposals.masks))
+        runs = [mask.to_coco() for mask in proposals.masks]
+        truth = [a["segmentation"] for a in document["annotations"] if a["image_id"] == image["id"]]
+        if truth:
+            best += list(coco_mask.iou(runs, truth, [0] * len(truth)).max(axis=0)) if runs else [0.0] * len(truth)
+    return (
+        f"{name}: recall@.5 {np.mean(np.array(best) > 0.5):.3f}  @.7 {np.mean(np.array(best) > 0.7):.3f}  "
+        f"{np.mean(made):.0f} proposals an image, {statistics.median(seconds):.2f} s"
+    )
+
+
+def evaluate(name: str, limit: int, seed: int, peers: bool, clicks: int) -> dict[str, dict[str, float]]:
+    """Mean IoU of every method on one set."""
+    segmenter = ClassicalSegmenter()
+    rows: dict[str, dict[str, list[float]]] = {}
+    encode_seconds, click_seconds, predicted, actual = [], [], [], []
+    last, image, embedding = None, None, None
+
+    def note(method: str, column: str, value: float) -> None:
+        rows.setdefault(method, {}).setdefault(column, []).append(value)
+
+    for path, truth in objects(name, limit, seed):
+        if path != last:
+            last, image = path, read(path)
+            start = time.perf_counter()
+            embedding = segmenter.encode([image])[0]
+            encode_seconds.append(time.perf_counter() - start)
+        assert image is not None and embedding is not None
+        box = tight_box(truth)
+        ours = Ours(segmenter, embedding)
+        for k, value in enumerate(click_through(truth, ours.ask, clicks), 1):
+            note("classical", f"{k} clicks", value)
+            actual.append(value)
+        predicted += ours.predicted
+        click_seconds += ours.seconds
+        with_box = Ours(segmenter, embedding)
+        note("classical", "box", iou(with_box.ask([], box), truth))
+        predicted += with_box.predicted
+        actual.append(rows["classical"]["box"][-1])
+        if peers:
+            note("filled box", "box", iou(filled_box(truth.shape, box), truth))
+            note("GrabCut", "box", iou(grabcut(image[:, :, ::-1].copy(), box), truth))
+            for tolerance in (16, 32):
+                step = lambda made, tolerance=tolerance: flood(image, made, tolerance)  # noqa: E731
+                for k, value in enumerate(click_through(truth, step, clicks), 1):
+                    note(f"flood fill {tolerance}", f"{k} clicks", value)
+    means = {method: {c: statistics.fmean(v) for c, v in columns.items()} for method, columns in rows.items()}
+    means["classical"] |= {
+        "encode s": statistics.median(encode_seconds),
+        "click s": statistics.median(click_seconds),
+        "r(predicted, true)": float(np.corrcoef(predicted, actual)[0, 1]),
+        "mean |predicted - true|": float(np.abs(np.subtract(predicted, actual)).mean()),
+    }
+    return means
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=int, default=60, help="objects per set")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", default="nuclei,bsds,camvid")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--proposals", type=int, default=0, help="images of nuclei for the recall of proposals")
+    arguments = parser.parse_args()
+    columns = ["box", "1 clicks", "3 clicks", "5 clicks"]
+    total: dict[str, dict[str, list[float]]] = {}
+    for name in arguments.sets.split(","):
+        print(f"{name} ({arguments.limit} objects, seed {arguments.seed})")
+        for method, means in evaluate(name, arguments.limit, arguments.seed, not arguments.no_peers, 5).items():
+            cells = "".join(f"{means[c]:10.3f}" if c in means else " " * 9 + "." for c in columns)
+            rest = "  ".join(f"{c} {v:.3f}" for c, v in means.items() if not c.endswith("clicks") and c != "box")
+            print(f"  {method:14s}{cells}   {rest}", flush=True)
+            for column in columns:
+                if column in means:
+                    total.setdefault(method, {}).setdefault(column, []).append(means[column])
+    print("mean of the sets" + " " * 4 + "".join(f"{c:>10s}" for c in columns))
+    for method, values in total.items():
+        cells = "".join(f"{statistics.fmean(values[c]):10.3f}" if c in values else " " * 9 + "." for c in columns)
+        print(f"  {method:14s}{cells}")
+    if arguments.proposals:
+        print(proposal_recall("nuclei", arguments.proposals, ClassicalSegmenter()))
+
+
+if __name__ == "__main__":
+    main()
