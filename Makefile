@@ -1,0 +1,75 @@
+# Everything a person does with a checkout. Safe and quick to repeat: what is done leaves a stamp.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+LABEL_STUDIO ?= label-studio==1.23.2
+
+VENV := .venv
+BIN := $(VENV)/bin
+LS_VENV := .venv-label-studio
+INSTALLED := $(VENV)/.installed
+LS_INSTALLED := $(LS_VENV)/.installed-$(subst ==,-,$(LABEL_STUDIO))
+PIP := -m pip --disable-pip-version-check --no-input
+SOURCES := backend plugin tests docker
+
+.DEFAULT_GOAL := help
+.PHONY: help install up demo test lint format bench browser clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+install: $(INSTALLED) $(LS_INSTALLED)  ## Create .venv (Maskwright) and .venv-label-studio (Label Studio)
+
+# torch first and pinned: whatever the index offers as newest must not come in as a dependency.
+$(INSTALLED): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install -q "$(TORCH)"
+	$(BIN)/python $(PIP) install -q "$(TORCH)" -e ".[dev,demo]"
+	@$(BIN)/python -c 'import torch; assert torch.ones(2).sum() == 2'
+	@touch $@
+
+# Label Studio pins packages that do not agree with ours, so it never shares an environment with us.
+$(LS_INSTALLED):
+	test -x $(LS_VENV)/bin/python || $(PYTHON) -m venv $(LS_VENV)
+	$(LS_VENV)/bin/python $(PIP) install -q "$(LABEL_STUDIO)"
+	@rm -f $(LS_VENV)/.installed*
+	@touch $@
+
+up: install  ## Label Studio + Maskwright + sample pictures; prints the address and the login; Ctrl-C stops both
+	$(BIN)/maskwright up
+
+demo: install  ## The same round without a browser; leaves pictures in demo-output/
+	$(BIN)/maskwright demo --out demo-output
+
+test: install browser  ## All tests, the real Label Studio and the real browser included
+	$(BIN)/python -m pytest
+
+# The browser test needs Debian's chromium; without it that test is skipped, and says so.
+browser:
+	@if ! command -v chromium >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+				>/dev/null 2>&1 || true; \
+		fi; \
+		command -v chromium >/dev/null || echo "*** chromium is missing and could not be installed: THE BROWSER TEST WILL BE SKIPPED ***"; \
+	fi
+
+lint: install  ## ruff, mypy, hadolint, and the compose file against its published schema
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile*
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+
+format: install  ## Let ruff lay the code out
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: install  ## Ours beside the peers, as ratios
+	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:  ## Remove caches and build products; environments and data stay
+	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
