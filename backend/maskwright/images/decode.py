@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import TiffImageFile
 
 from maskwright.errors import InvalidInput, NotFound, TooLarge
-from maskwright.images.formats import ImageLimits, exif_orientation, open_checked
+from maskwright.images.formats import DEFAULT_LIMITS, ImageLimits, exif_orientation, open_checked
 from maskwright.images.pixels import Window, to_rgb
 
 
@@ -43,7 +43,7 @@ class Image:
 def decode_image(
     data: bytes,
     *,
-    limits: ImageLimits = ImageLimits(),
+    limits: ImageLimits = DEFAULT_LIMITS,
     window: Window | None = None,
 ) -> Image:
     """Decode PNG, JPEG, WEBP, BMP, GIF or TIFF bytes as a browser would show them.
@@ -76,7 +76,7 @@ def decode_image(
 def load_image(
     path: str | Path,
     *,
-    limits: ImageLimits = ImageLimits(),
+    limits: ImageLimits = DEFAULT_LIMITS,
     window: Window | None = None,
 ) -> Image:
     """Decode a local file; see ``decode_image``. Messages name the file without its folder.

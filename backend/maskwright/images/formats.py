@@ -79,6 +79,9 @@ class ImageLimits:
     formats: frozenset[str] = field(default=frozenset(_READERS))
 
 
+DEFAULT_LIMITS = ImageLimits()
+
+
 @dataclass(frozen=True)
 class ImageHeader:
     """What the first bytes of a file say.
@@ -117,7 +120,7 @@ def sniff_format(data: bytes) -> str:
     raise InvalidInput(f"the file is of no known image format; accepted formats: {accepted}")
 
 
-def read_header(data: bytes, *, limits: ImageLimits = ImageLimits()) -> ImageHeader:
+def read_header(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
     """Read format, size and orientation, and check them, without decoding pixels.
 
     Raises:
