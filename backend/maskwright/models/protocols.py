@@ -137,7 +137,7 @@ class RegionClassifier(Protocol):
             phrases: For each of C classes the words that mean it.
 
         Returns:
-            (M, C) float32, rows summing to 1.
+            (M, C) float32; what a row's sum lacks to 1 is the probability that the region shows none of the classes.
         """
         ...
 

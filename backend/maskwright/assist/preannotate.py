@@ -1,0 +1,201 @@
+"""Regions with classes for a whole image, before a person has touched it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
+from maskwright.assist.thresholds import family_thresholds
+from maskwright.errors import Cancelled, InvalidInput
+from maskwright.images import Image
+from maskwright.labels import LabelSet
+from maskwright.masks import pairwise_intersection
+from maskwright.models.protocols import Proposals, RegionClassifier, Segmenter
+from maskwright.regions import Provenance, Region
+
+COVERED = 0.8
+"""A region goes if better regions of its class hold at least this part of it, or are held by it and fill this part."""
+
+
+@dataclass(frozen=True)
+class PreannotationOptions:
+    """What a project wants to be pre-annotated.
+
+    Attributes:
+        enabled: Whether to pre-annotate at all.
+        score_threshold: Least score of a region.
+        class_thresholds: The same for single classes, by name.
+        min_area: Least area in pixels.
+        max_regions: Most regions per image; the best stay.
+        points_per_side: Points along each side of the grid, for segmenters that are asked by points.
+        predicted_iou_threshold: Least estimate of a mask's IoU; None takes what suits the segmenter's family.
+        stability_threshold: Least stability of a mask; None takes what suits the segmenter's family.
+        duplicate_iou: Of two regions with at least this IoU, the worse goes.
+    """
+
+    enabled: bool = True
+    score_threshold: float = 0.3
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
+    min_area: int = 64
+    max_regions: int = 100
+    points_per_side: int = 32
+    predicted_iou_threshold: float | None = None
+    stability_threshold: float | None = None
+    duplicate_iou: float = 0.7
+
+    def __post_init__(self) -> None:
+        fractions = {
+            "score_threshold": self.score_threshold,
+            "predicted_iou_threshold": self.predicted_iou_threshold,
+            "stability_threshold": self.stability_threshold,
+            "duplicate_iou": self.duplicate_iou,
+            **{f"class_thresholds[{name!r}]": value for name, value in self.class_thresholds.items()},
+        }
+        for name, value in fractions.items():
+            if value is not None and not 0 <= value <= 1:
+                raise InvalidInput(f"{name} is {value}; it must lie between 0 and 1")
+        for name, least, count in (
+            ("min_area", 0, self.min_area),
+            ("max_regions", 0, self.max_regions),
+            ("points_per_side", 1, self.points_per_side),
+        ):
+            if count < least:
+                raise InvalidInput(f"{name} is {count}; it must be at least {least}")
+
+    def threshold(self, label: str) -> float:
+        """Least score of a region of this class."""
+        return self.class_thresholds.get(label, self.score_threshold)
+
+
+@dataclass(frozen=True)
+class Preannotation:
+    """What is proposed for one image.
+
+    Attributes:
+        regions: Best first.
+        score: Certainty in [0, 1] about the image as a whole; the lower, the sooner a person should look at it.
+        model_version: What made it.
+    """
+
+    regions: tuple[Region, ...]
+    score: float
+    model_version: str
+
+
+def preannotate(
+    image: Image,
+    labels: LabelSet,
+    options: PreannotationOptions,
+    *,
+    segmenter: Segmenter,
+    encode: Encode,
+    classifier: RegionClassifier | None,
+    model_version: str,
+    tile_size: int = 2048,
+    tile_halo: int = 128,
+    observe: Callable[[str, float], None] = lambda stage, seconds: None,
+    cancelled: Callable[[], bool] = never_cancelled,
+) -> Preannotation:
+    """Propose regions, give each a class, and keep the good ones.
+
+    A region's score is the product of its mask's predicted IoU and its class's probability. The image's score is the
+    mean over its regions; without any, it is the certainty that nothing is there: one minus the best score that was
+    not good enough. It is 0 where nothing was tried.
+
+    Args:
+        image: The image.
+        labels: The project's classes; without any, nothing is proposed.
+        options: What the project wants.
+        segmenter: What finds the regions.
+        encode: Gives the embedding of a window of this image.
+        classifier: What gives the classes; may be None where there is but one.
+        model_version: Written into every region's provenance.
+        tile_size: Images with a longer side are handled in tiles of this side, in pixels.
+        tile_halo: Context in pixels around each tile's own part.
+        observe: Told the seconds of the stages ``propose`` and ``classify``.
+        cancelled: Asked between steps.
+
+    Raises:
+        Cancelled: As soon as ``cancelled`` says so.
+        InvalidInput: If there are several classes and no classifier.
+    """
+    if not options.enabled or not len(labels):
+        return Preannotation((), 0.0, model_version)
+    if classifier is None and len(labels) > 1:
+        raise InvalidInput("several classes need a classifier to choose between them")
+    started = time.perf_counter()
+    found = propose_regions(
+        segmenter, encode, image.size, _proposal_options(options, segmenter, tile_size, tile_halo), cancelled
+    )
+    observe("propose", time.perf_counter() - started)
+    if cancelled():
+        raise Cancelled("pre-annotation was cancelled")
+    started = time.perf_counter()
+    regions = _classified(image, found, labels, classifier, model_version)
+    observe("classify", time.perf_counter() - started)
+    # Overlaps are settled among the regions that are good enough, so that a dropped one hides nothing.
+    good = [region for region in regions if region.score >= options.threshold(region.label or "")]
+    kept = _uncovered(sorted(good, key=lambda region: -region.score))[: options.max_regions]
+    if kept:
+        score = float(np.mean([region.score for region in kept]))
+    else:
+        score = 1.0 - max((region.score for region in regions), default=0.0)
+    return Preannotation(tuple(kept), min(max(score, 0.0), 1.0), model_version)
+
+
+def _proposal_options(
+    options: PreannotationOptions, segmenter: Segmenter, tile_size: int, tile_halo: int
+) -> ProposalOptions:
+    family = family_thresholds(segmenter.name)
+    given_iou, given_stability = options.predicted_iou_threshold, options.stability_threshold
+    return ProposalOptions(
+        points_per_side=options.points_per_side,
+        predicted_iou_threshold=family.predicted_iou if given_iou is None else given_iou,
+        stability_threshold=family.stability if given_stability is None else given_stability,
+        duplicate_iou=options.duplicate_iou,
+        min_area=max(options.min_area, 1),
+        tile_size=tile_size,
+        tile_halo=tile_halo,
+    )
+
+
+def _classified(
+    image: Image, found: Proposals, labels: LabelSet, classifier: RegionClassifier | None, model_version: str
+) -> list[Region]:
+    if not found.masks:
+        return []
+    probabilities: NDArray[np.float32] = np.ones((len(found.masks), 1), dtype=np.float32)
+    if classifier is not None:
+        probabilities = classifier.classify(image.pixels, found.masks, [item.phrases for item in labels])
+    provenance = Provenance("preannotation", model_version)
+    names = labels.names
+    regions = []
+    for mask, quality, row in zip(found.masks, np.clip(found.predicted_iou, 0, 1), probabilities, strict=True):
+        best = int(row.argmax())
+        scores = {name: float(value) for name, value in zip(names, row, strict=True)}
+        regions.append(Region(mask, names[best], float(quality * row[best]), provenance, scores))
+    return regions
+
+
+def _uncovered(regions: list[Region]) -> list[Region]:
+    """Without those that repeat better regions of their own class: parts of one, and groups of several.
+
+    Regions of different classes may lie in each other: a tie is not a person.
+    """
+    kept: list[Region] = []
+    for label in dict.fromkeys(region.label for region in regions):
+        alike = [region for region in regions if region.label == label]
+        shared = np.asarray(pairwise_intersection([r.mask for r in alike], [r.mask for r in alike]), dtype=np.float64)
+        areas = shared.diagonal()
+        stay: list[int] = []
+        for i in range(len(alike)):
+            # The kept ones hardly overlap, so their shares add up.
+            if not stay or shared[i, stay].sum() < COVERED * areas[i]:
+                stay.append(i)
+        kept += [alike[i] for i in stay]
+    return sorted(kept, key=lambda region: -region.score)

@@ -1,0 +1,1 @@
+"""Regions out: files that other tools read."""

@@ -1,0 +1,155 @@
+"""A class for each region, from any label set, without training: an image tagger read through a sentence encoder.
+
+A region is shown to the tagger twice, with its surroundings and cut out of them. Every tag votes with its probability
+for the classes whose words mean the same, or mean something that the tag is a kind of (WordNet: a tabby is a domestic
+cat, a cat, a feline, an animal). Tags that mean none of the classes vote for none of them, so that what is missing from
+the sum of the class probabilities is the probability that the region shows something else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.errors import InvalidInput
+from maskwright.masks import Mask
+from maskwright.models.imagenet_words import vocabulary
+from maskwright.models.protocols import RGB, TextEncoder
+from maskwright.models.tagger import ImageNetTagger
+
+CONTEXT = 1.2
+"""Side of the square shown to the tagger over the longer side of the region's box."""
+BACKGROUND = 127
+"""Grey value of what is cut away; it becomes zero in the network's input."""
+REGIONS_PER_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How similarity becomes probability.
+
+    Attributes:
+        temperature: Difference of similarity by which one class outweighs another by a factor of e.
+        threshold: Similarity at which a tag speaks as much for a class as for none.
+        fading: Factor on the similarity per step from a tag up to what it is a kind of.
+    """
+
+    temperature: float = 0.05
+    threshold: float = 0.6
+    fading: float = 0.98
+
+
+def crops(image: RGB, mask: Mask) -> tuple[RGB, RGB]:
+    """The square around a region, (s, s, 3) uint8: with its surroundings, and with only its own pixels.
+
+    What lies outside the image or, in the second, outside the mask is grey.
+
+    Raises:
+        InvalidInput: If the mask is empty.
+    """
+    if mask.is_empty:
+        raise InvalidInput("an empty mask shows nothing that could be given a class")
+    left, top, right, bottom = mask.box
+    side = max(2, round(max(right - left, bottom - top) * CONTEXT))
+    x0, y0 = round((left + right - side) / 2), round((top + bottom - side) / 2)
+    height, width = mask.size
+    x1, y1, x2, y2 = max(x0, 0), max(y0, 0), min(x0 + side, width), min(y0 + side, height)
+    inside = np.s_[y1 - y0 : y2 - y0, x1 - x0 : x2 - x0]
+    plain = np.full((side, side, 3), BACKGROUND, dtype=np.uint8)
+    plain[inside] = image[y1:y2, x1:x2]
+    alone = np.full((side, side, 3), BACKGROUND, dtype=np.uint8)
+    alone[inside] = np.where(mask.crop_array(x1, y1, x2, y2)[..., None], image[y1:y2, x1:x2], np.uint8(BACKGROUND))
+    return plain, alone
+
+
+class TagRegionClassifier:
+    """Implements ``RegionClassifier``. Thread-safe; the models load with the first question that needs them.
+
+    Args:
+        tagger: Gives ImageNet probabilities.
+        encoder: Gives the words' vectors.
+        calibration: How similarity becomes probability.
+    """
+
+    name = "tags"
+
+    def __init__(
+        self,
+        tagger: ImageNetTagger,
+        encoder: TextEncoder,
+        calibration: Calibration = Calibration(),
+    ) -> None:
+        self._tagger = tagger
+        self._encoder = encoder
+        self._calibration = calibration
+        self._lock = threading.Lock()
+        self._words: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        c = calibration
+        self.version = f"tags-1({tagger.version}, {encoder.version}, {c.temperature}, {c.threshold}, {c.fading})"
+
+    def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Probabilities, (M, C) float32; a row's sum falls short of 1 by the probability of none of the classes.
+
+        A single class needs no model: its probability is 1. An empty mask gets zeros.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            masks: M masks of the image's size.
+            phrases: For each of C classes the words that mean it.
+
+        Raises:
+            InvalidInput: If a class has no words, or a mask is of another size than the image.
+            ModelUnavailable: If the weights are not installed.
+        """
+        if any(not words for words in phrases):
+            raise InvalidInput("a class came without words; give each class at least one")
+        for mask in masks:
+            if tuple(mask.size) != image.shape[:2]:
+                raise InvalidInput(f"a mask of {mask.size} (height, width) does not fit an image of {image.shape[:2]}")
+        if len(phrases) == 1:
+            return np.ones((len(masks), 1), dtype=np.float32)
+        result = np.zeros((len(masks), len(phrases)), dtype=np.float32)
+        shown = [i for i, mask in enumerate(masks) if not mask.is_empty]
+        if not shown or not phrases:
+            return result
+        votes = self.votes(phrases)
+        for start in range(0, len(shown), REGIONS_PER_BATCH):
+            batch = shown[start : start + REGIONS_PER_BATCH]
+            views = [view for i in batch for view in crops(image, masks[i])]
+            seen = self._tagger.probabilities(views).reshape(len(batch), 2, -1).mean(axis=1)
+            result[batch] = seen @ votes
+        return result
+
+    def votes(self, phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """How each of ImageNet's 1000 tags divides its vote among C classes: (1000, C) float32, row sums below 1."""
+        words, concepts = self._vocabulary()
+        flat = [word for group in phrases for word in group]
+        # Similarity of each phrase to each concept: that of the concept's nearest word.
+        by_word = words @ self._encoder.embed(flat).T
+        by_concept = np.full((int(concepts[-1]) + 1, len(flat)), -1.0, dtype=np.float32)
+        np.maximum.at(by_concept, concepts, by_word)
+        starts = np.cumsum([0, *(len(group) for group in phrases)])[:-1]
+        by_class = np.maximum.reduceat(by_concept, starts, axis=1)
+        settings = self._calibration
+        similarity = np.stack(
+            [
+                (by_class[list(steps)] * settings.fading ** np.array(list(steps.values()))[:, None]).max(axis=0)
+                for steps in vocabulary().distances()
+            ]
+        )
+        weights = np.exp((similarity - settings.threshold) / settings.temperature)
+        shares: NDArray[np.float32] = (weights / (1.0 + weights.sum(axis=1, keepdims=True))).astype(np.float32)
+        return shares
+
+    def _vocabulary(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Vectors of all words of all concepts, (W, 384), and the concept that each belongs to, (W,) ascending."""
+        with self._lock:
+            if self._words is None:
+                pairs = [(word, i) for i, concept in enumerate(vocabulary().concepts) for word in concept.words]
+                vectors = self._encoder.embed([word for word, _ in pairs])
+                self._words = vectors, np.array([i for _, i in pairs], dtype=np.int64)
+            return self._words

@@ -1,0 +1,81 @@
+"""An image tagger that needs no download: EfficientNet-Lite0 over ImageNet's 1000 classes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.errors import InvalidInput
+from maskwright.models.imagenet_words import vocabulary
+from maskwright.models.protocols import RGB, Tag
+
+if TYPE_CHECKING:
+    from maskwright.models.efficientnet_lite import EfficientNetLite0
+
+SIDE = 224
+"""Pixels of the network's square input."""
+BATCH = 16
+CENTRE, SPREAD = 127.0, 128.0
+
+
+def network_input(image: RGB) -> NDArray[np.float32]:
+    """Squeeze an (H, W, 3) uint8 RGB image into (3, 224, 224) float32, about -1 to 1."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InvalidInput(f"an image is (height, width, 3) uint8, not {image.shape} {image.dtype}")
+    smaller = image.shape[0] > SIDE or image.shape[1] > SIDE
+    resized = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    scaled: NDArray[np.float32] = (resized.astype(np.float32) - CENTRE) / SPREAD
+    return scaled.transpose(2, 0, 1)
+
+
+class ImageNetTagger:
+    """Images to ImageNet's words. Making one costs nothing: the weights load with the first call, once."""
+
+    name = "efficientnet-lite0"
+    version = "efficientnet-lite0-57934424-1"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._network: EfficientNetLite0 | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._network is not None
+
+    def probabilities(self, images: Sequence[RGB]) -> NDArray[np.float32]:
+        """(n, 1000) float32, rows summing to 1, in ImageNet's order.
+
+        Raises:
+            InvalidInput: If an image is not (H, W, 3) uint8 or holds no pixel.
+            ModelUnavailable: If the weights are not installed.
+        """
+        import torch
+
+        network = self._load()
+        rows = [np.zeros((0, len(vocabulary().classes)), dtype=np.float32)]
+        for start in range(0, len(images), BATCH):
+            batch = np.stack([network_input(image) for image in images[start : start + BATCH]])
+            with torch.inference_mode():
+                rows.append(torch.softmax(network(torch.from_numpy(batch)), dim=1).numpy())
+        return np.concatenate(rows)
+
+    def tags(self, images: Sequence[RGB], *, top: int = 10) -> list[list[Tag]]:
+        """The ``top`` most probable tags of each image, most probable first; errors as ``probabilities``."""
+        words = vocabulary().tags
+        table = self.probabilities(images)
+        order = np.argsort(-table, axis=1, kind="stable")[:, :top]
+        return [[Tag(words[i], float(row[i])) for i in indices] for row, indices in zip(table, order, strict=True)]
+
+    def _load(self) -> EfficientNetLite0:
+        with self._lock:
+            if self._network is None:
+                from maskwright.models.efficientnet_lite import load_efficientnet_lite0
+
+                self._network = load_efficientnet_lite0()
+            return self._network
