@@ -120,5 +120,5 @@ def test_a_taken_port_is_one_clear_sentence():
 
 
 def test_a_host_that_cannot_be_resolved_is_one_clear_sentence():
-    with pytest.raises(InvalidInput, match="no-such-host.invalid"):
+    with pytest.raises(InvalidInput, match=r"no-such-host\.invalid"):
         WebServer(Flask("x"), host="no-such-host.invalid", port=0, threads=2, max_request_bytes=1)
