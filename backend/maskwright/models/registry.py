@@ -123,7 +123,7 @@ class ModelRegistry:
             return _checked(loader(checkpoint, family.describe(checkpoint, device), device))
         except MaskwrightError:
             raise
-        except Exception as error:  # noqa: BLE001 - a loader may fail in any library; the caller needs one kind of error
+        except Exception as error:
             # The library's own text may hold paths of this machine, so it stays in the chained exception.
             raise ModelUnavailable(
                 f"model {uri}: its weights could not be loaded ({type(error).__name__}); "

@@ -1,0 +1,86 @@
+"""Model URIs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.models.families import FAMILIES
+from maskwright.models.uri import SCHEMES, ModelURI, parse_model_uri
+
+WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,11}", fullmatch=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("classical", ModelURI("classical")),
+        ("embedded", ModelURI("embedded")),
+        (" embedded ", ModelURI("embedded")),
+        ("sam:facebook/sam-vit-base", ModelURI("sam", "facebook/sam-vit-base")),
+        ("sam:facebook/sam-vit-base@refs/pr/3", ModelURI("sam", "facebook/sam-vit-base", "refs/pr/3")),
+        ("sam-hq:syscv-community/sam-hq-vit-base@main", ModelURI("sam-hq", "syscv-community/sam-hq-vit-base", "main")),
+        ("sam2:/models/sam2", ModelURI("sam2", "/models/sam2")),
+        ("sam2:/models/a@b", ModelURI("sam2", "/models/a@b")),
+        ("sam3:./sam3", ModelURI("sam3", "./sam3")),
+        ("sam:C+D/e", ModelURI("sam", "C+D/e")),
+        ("segment-anything:/w/sam_vit_b@1.pth", ModelURI("segment-anything", "/w/sam_vit_b@1.pth")),
+        ("segment-anything-package:w.pth", ModelURI("segment-anything-package", "w.pth")),
+        ("sam:o/n@v1+adapter:cells-3", ModelURI("sam", "o/n", "v1", "cells-3")),
+        ("embedded+adapter:a", ModelURI("embedded", adapter="a")),
+    ],
+)
+def test_every_form_is_understood_and_written_back(text, expected):
+    parsed = parse_model_uri(text)
+    assert parsed == expected
+    assert str(parsed) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "known forms: embedded, classical, sam:<hub id or folder>"),
+        ("yolo:v8", "unknown model 'yolo:v8'"),
+        ("SAM:o/n", "unknown model"),
+        ("sam", r"write sam:<hub id or folder>\[@revision\]"),
+        ("sam:", r"write sam:<hub id or folder>\[@revision\]"),
+        ("sam:@main", "write sam:"),
+        ("sam:o/n@", "after '@'"),
+        ("sam:o/n@a b", "after '@'"),
+        ("classical:x", "takes nothing after it"),
+        ("embedded:", "takes nothing after it"),
+        ("segment-anything:", "write segment-anything:/path/to/checkpoint.pth"),
+        ("sam:o/n+adapter:", "after '\\+adapter:'"),
+        ("sam:o/n+adapter:a/b", "after '\\+adapter:'"),
+        ("sam:/a\0b", "write sam:"),
+    ],
+)
+def test_a_malformed_uri_is_refused_with_the_form_to_write(text, message):
+    with pytest.raises(InvalidInput, match=message):
+        parse_model_uri(text)
+
+
+@given(
+    scheme=st.sampled_from([scheme for scheme, kind in SCHEMES.items() if kind == "hub"]),
+    owner=WORD,
+    name=WORD,
+    revision=st.none() | WORD,
+    adapter=st.none() | WORD,
+)
+def test_writing_and_parsing_are_inverse(scheme, owner, name, revision, adapter):
+    uri = ModelURI(scheme, f"{owner}/{name}", revision, adapter)
+    assert parse_model_uri(str(uri)) == uri
+
+
+@given(st.text(max_size=40) | st.builds("{}:{}".format, st.sampled_from(sorted(SCHEMES)), st.text(max_size=20)))
+def test_no_text_breaks_the_parser(text):
+    try:
+        uri = parse_model_uri(text)
+    except MaskwrightError as error:
+        assert str(error)
+    else:
+        assert parse_model_uri(str(uri)) == uri
+
+
+def test_every_scheme_has_a_family():
+    assert set(FAMILIES) == set(SCHEMES)
