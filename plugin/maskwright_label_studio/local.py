@@ -10,23 +10,19 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
-from maskwright.errors import InvalidInput, Unreachable
+from maskwright.errors import InvalidInput
 from maskwright.store.artifacts import write_atomically
-from maskwright_label_studio.processes import Child, is_running, stop_process
+from maskwright_label_studio.processes import HOST, ManagedServer, free_port
 
-HOST = "127.0.0.1"
 BOOT_LIMIT_S = 240.0
 VIRTUAL_ENVIRONMENT = ".venv-label-studio"
 
@@ -70,22 +66,10 @@ def find_executable(given: Path | None) -> Path | None:
     return Path(on_path) if on_path else None
 
 
-def free_port(preferred: int = 0, host: str = HOST) -> int:
-    """``preferred`` if nothing listens there, else a port that is free now."""
-    for port in (preferred, 0):
-        try:
-            with socket.create_server((host, port)) as held:
-                return int(held.getsockname()[1])
-        except OSError:
-            continue
-    raise InvalidInput(f"no port of {host} is free")
-
-
 class LocalLabelStudio:
     """A running Label Studio, as a context manager.
 
-    A server that an earlier run left behind in ``data_dir`` is taken over if its owner is gone, used and left running
-    if its owner lives, and started afresh if it does not answer.
+    What an earlier run left running in ``data_dir`` is found again, see ``ManagedServer``.
 
     Args:
         data_dir: Its database, uploads, secrets and log; made if missing, kept afterwards.
@@ -122,14 +106,26 @@ class LocalLabelStudio:
             shutil.copytree(prepared, self.data_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("server.json"))
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._login = Login.load_or_create(self.data_dir / "login.json")
-        self._wanted_port, self.port = port, 0
-        self._child: Child | None = None
-        self.owned = False
+        self._wanted_port = port
+        self._server = ManagedServer(
+            "Label Studio", state_file=self.data_dir / "server.json", log=self.data_dir / "label-studio.log",
+            answers=self._answers,
+        )  # fmt: skip
 
     @property
     def url(self) -> str:
         """Base URL without a slash at its end."""
-        return f"http://{HOST}:{self.port}"
+        return f"http://{HOST}:{self._server.port}"
+
+    @property
+    def owned(self) -> bool:
+        """Whether ``stop`` will end it."""
+        return self._server.owned
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._server.is_running
 
     @property
     def username(self) -> str:
@@ -149,7 +145,7 @@ class LocalLabelStudio:
     @property
     def log(self) -> Path:
         """What the server writes."""
-        return self.data_dir / "label-studio.log"
+        return self._server.log
 
     def __enter__(self) -> Self:
         self.start()
@@ -162,38 +158,25 @@ class LocalLabelStudio:
 
     def start(self) -> None:
         """Start, or find what is running; return when it answers."""
-        if self._reuse():
+        if self._server.find():
             return
-        if self._wanted_port and free_port(self._wanted_port) != self._wanted_port:
+        port = free_port(self._wanted_port)
+        if self._wanted_port not in (0, port):
             raise InvalidInput(f"port {self._wanted_port} is taken; choose another one for Label Studio")
-        self.port = self._wanted_port or free_port()
-        command = [str(self._program), "start", "--no-browser", "--internal-host", HOST, "--port", str(self.port),
+        command = [str(self._program), "start", "--no-browser", "--internal-host", HOST, "--port", str(port),
                    "--enable-legacy-api-token", "--agree-fix-sqlite", "--log-level", "WARNING"]  # fmt: skip
-        # A session of its own: Ctrl-C must reach us only, so that the two servers end in the right order.
-        with self.log.open("ab") as sink:
-            process = subprocess.Popen(
-                command, env=self._environment(), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-                cwd=self.data_dir, start_new_session=True,
-            )  # fmt: skip
-        self._child, self.owned = Child.of(process.pid, popen=process), True
-        self._remember()
-        try:
-            self._wait(process)
-        except BaseException:
-            self.stop()
-            raise
+        self._server.spawn(
+            command, port=port, environment=self._environment(port), folder=self.data_dir, limit_s=self._limit
+        )
 
     def stop(self) -> None:
         """End the server if it is ours to end; harmless when it is not running."""
-        if self._child is not None and self.owned:
-            stop_process(self._child, grace_s=10.0)
-            self._state_file.unlink(missing_ok=True)
-        self._child, self.owned = None, False
+        self._server.stop()
 
-    def answers(self, timeout: float = 2.0) -> bool:
-        """Whether our server, and no other, answers at ``url``: no other knows the token."""
+    def _answers(self, port: int) -> bool:
+        # Label Studio moves to another port when its own is taken: only the one that knows the token is ours.
         try:
-            with httpx.Client(base_url=self.url, timeout=timeout, trust_env=False) as client:
+            with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=10.0, trust_env=False) as client:
                 if client.get("/health").json().get("status") != "UP":
                     return False
                 headers = {"Authorization": f"Token {self.token}"}
@@ -201,52 +184,7 @@ class LocalLabelStudio:
         except (httpx.HTTPError, ValueError, AttributeError):
             return False
 
-    @property
-    def _state_file(self) -> Path:
-        return self.data_dir / "server.json"
-
-    def _remember(self) -> None:
-        assert self._child is not None
-        owner = Child.of(os.getpid())
-        state = {"port": self.port, "pid": self._child.pid, "born": self._child.born,
-                 "owner_pid": owner.pid, "owner_born": owner.born}  # fmt: skip
-        write_atomically(self._state_file, json.dumps(state).encode(), mode=0o600)
-
-    def _reuse(self) -> bool:
-        try:
-            state: dict[str, Any] = json.loads(self._state_file.read_text())
-            child = Child(int(state["pid"]), str(state["born"]))
-            owner = Child(int(state["owner_pid"]), str(state["owner_born"]))
-            self.port = int(state["port"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        if not is_running(child):
-            self._state_file.unlink(missing_ok=True)
-            return False
-        if self.answers(timeout=10.0):
-            self._child, self.owned = child, not is_running(owner)
-            if self.owned:
-                self._remember()
-            return True
-        if is_running(owner):
-            raise InvalidInput(f"another run is just starting Label Studio in {self.data_dir.name}; wait for it")
-        stop_process(child, grace_s=10.0)
-        self._state_file.unlink(missing_ok=True)
-        return False
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + self._limit
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                break
-            if self.answers():
-                return
-            time.sleep(0.3)
-        why = "stopped" if process.poll() is not None else f"did not answer within {self._limit:.0f} s"
-        last = " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-3:])
-        raise Unreachable(f"Label Studio {why}; its log ends: {last[-600:]}")
-
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, port: int) -> dict[str, str]:
         # Nothing is inherited that its settings could mistake for theirs: it looks up bare names such as HOST or DEBUG.
         kept = {name: os.environ[name] for name in ("TMPDIR", "TZ", "LD_LIBRARY_PATH") if name in os.environ}
         home = self.data_dir / "home"
@@ -257,7 +195,7 @@ class LocalLabelStudio:
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "LABEL_STUDIO_BASE_DATA_DIR": str(self.data_dir),
-            "LABEL_STUDIO_HOST": self.url,
+            "LABEL_STUDIO_HOST": f"http://{HOST}:{port}",
             "LABEL_STUDIO_USERNAME": self.username,
             "LABEL_STUDIO_PASSWORD": self.password,
             "LABEL_STUDIO_USER_TOKEN": self.token,

@@ -1,1 +1,48 @@
-"""Labelling configurations that ``maskwright up`` and ``connect`` offer."""
+"""Labelling configurations to start a project from: every file beside this one, filled with the project's classes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from xml.etree.ElementTree import SubElement, tostring
+
+from defusedxml.ElementTree import fromstring
+
+from maskwright.errors import InvalidInput
+from maskwright.labels import LabelSet
+
+DEFAULT_TEMPLATE = "smart-brush"
+
+# Colours that stay apart for most colour-blind people: Okabe and Ito, "Color Universal Design", 2008.
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
+
+
+def template_names() -> tuple[str, ...]:
+    """Names of the templates, sorted."""
+    found = (entry.name for entry in files(__name__).iterdir())
+    return tuple(sorted(name.removesuffix(".xml") for name in found if name.endswith(".xml")))
+
+
+def render_template(name: str, labels: LabelSet) -> str:
+    """The configuration ``name`` with ``labels`` in every control; aliases become ``predicted_values``.
+
+    Raises:
+        InvalidInput: If there is no such template, or no label.
+    """
+    if name not in template_names():
+        raise InvalidInput(f"there is no template {name!r}; there are: {', '.join(template_names())}")
+    if not len(labels):
+        raise InvalidInput("a labelling configuration needs at least one label")
+    root = fromstring((files(__name__) / f"{name}.xml").read_text(encoding="utf-8"))
+    for control in root:
+        if not control.tag.endswith("Labels"):
+            continue
+        for old in control.findall("Label"):
+            control.remove(old)
+        for index, label in enumerate(labels):
+            item = SubElement(control, "Label", value=label.name, background=_COLOURS[index % len(_COLOURS)])
+            if control.tag == "KeyPointLabels":
+                # Without it Label Studio's own COCO export of the whole project answers with an error.
+                item.set("model_index", str(index))
+            if label.aliases:
+                item.set("predicted_values", ",".join(label.aliases))
+    return str(tostring(root, encoding="unicode"))
