@@ -1,0 +1,297 @@
+"""The assistant of one process: everything an annotator gets, over models loaded once and bounded caches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.assist.encode_queue import Priority
+from maskwright.assist.encoding import EmbeddingService
+from maskwright.assist.everything import never_cancelled
+from maskwright.assist.interact import Interactor
+from maskwright.assist.jobs import BackgroundJobs, JobProgress
+from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.errors import Busy, Cancelled, ModelUnavailable
+from maskwright.images import Image
+from maskwright.images.tiles import IntBox
+from maskwright.labels import LabelSet
+from maskwright.masks import Mask
+from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
+from maskwright.models.region_classifier import TagRegionClassifier
+from maskwright.models.registry import ModelRegistry
+from maskwright.models.sentences import SentenceEncoder
+from maskwright.models.tagger import ImageNetTagger
+from maskwright.prompts import Prompt
+from maskwright.settings import Settings
+from maskwright.store.embeddings import EmbeddingStore
+from maskwright.store.lru import ByteBoundedCache
+
+__all__ = ["Assistant", "InteractiveAnswer", "Priority"]
+
+_log = logging.getLogger(__name__)
+
+REVISION = 1
+"""Counts changes of the rules in this package that change answers; part of every model version."""
+_NO_LABELS = LabelSet(())
+
+
+@dataclass(frozen=True, eq=False)
+class InteractiveAnswer:
+    """What a prompt led to.
+
+    Attributes:
+        mask: Of the image's size; empty when nothing was found.
+        score: The segmenter's own estimate of the mask's IoU, in [0, 1]; 0 for an empty mask.
+        model_version: What made it.
+        low_res_logits: (h, w) float32 that led to the mask, or None where nothing on the object was marked.
+    """
+
+    mask: Mask
+    score: float
+    model_version: str
+    low_res_logits: NDArray[np.float32] | None
+
+
+class Assistant:
+    """Masks for prompts and regions for images. Safe under threads; makes nothing before it is asked.
+
+    Args:
+        settings: Model, sizes of caches and queues, folder of the disk cache.
+        registry: Where segmenters come from; its own one by default.
+        classifier: What gives regions their classes in label sets of several; by default an image tagger read through
+            a sentence encoder.
+        observe: Told a stage's name (encode, mask_decode, upsample, propose, classify, answer) and its seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        registry: ModelRegistry | None = None,
+        classifier: RegionClassifier | None = None,
+        observe: Callable[[str, float], None] = lambda stage, seconds: None,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry if registry is not None else ModelRegistry(settings)
+        self._classifier: RegionClassifier = (
+            classifier if classifier is not None else TagRegionClassifier(ImageNetTagger(), SentenceEncoder())
+        )
+        self._observe = observe
+        store = None
+        if settings.disk_cache_bytes > 0:
+            store = EmbeddingStore(settings.home / "embeddings", settings.disk_cache_bytes)
+        self.embeddings = EmbeddingService(
+            memory_bytes=settings.memory_cache_bytes,
+            store=store,
+            queue_size=settings.queue_size,
+            batch_size=settings.batch_size,
+            observe=observe,
+        )
+        self._interactor = Interactor(self.embeddings, tile_size=settings.tile_size, observe=observe)
+        self._images: ByteBoundedCache[Hashable, Image] = ByteBoundedCache(
+            settings.image_cache_bytes, lambda image: image.nbytes
+        )
+        self._warming = BackgroundJobs(workers=1, max_pending=settings.queue_size, name="warm-embeddings")
+        self._lock = threading.Lock()
+        self._fault = ""
+
+    def model_version(self, labels: LabelSet, model: str | None = None) -> str:
+        """Readable name + 8 hex digits of everything that changes answers: base, classifier, label set, our rules.
+
+        Loads no weights and asks no hub. A label set of one class is the same whatever the classifier.
+
+        Args:
+            labels: The project's classes.
+            model: Model URI; None = the settings' default.
+
+        Raises:
+            InvalidInput: If the URI is malformed.
+            ModelUnavailable: If it names a file or folder that is not there or cannot be used.
+        """
+        description = self._registry.describe(model)
+        classifier = self._classifier.version if len(labels) > 1 else ""
+        text = repr((REVISION, description.version, classifier, labels.content_hash()))
+        return f"{description.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+    def answer(
+        self,
+        image: Image,
+        prompt: Prompt,
+        *,
+        labels: LabelSet | None = None,
+        label: str | None = None,
+        model: str | None = None,
+        region_key: str | None = None,
+    ) -> InteractiveAnswer:
+        """The mask that a prompt means; see ``Interactor.answer`` for the rules.
+
+        Args:
+            image: The image.
+            prompt: Absolute pixels of the image.
+            labels: The project's classes; they take part in the model version only.
+            label: The class that the person has chosen; two classes never share a region's memory.
+            model: Model URI; None = the settings' default.
+            region_key: Identity of the region in hand, stable from click to click. None = a question on its own.
+
+        Raises:
+            InvalidInput: If the prompt is empty, holds only a phrase, or lies outside the image.
+            ModelUnavailable: If the model cannot be had or loaded.
+            Busy: If too many images wait to be encoded.
+            Cancelled: If the assistant is closed.
+        """
+        started = time.perf_counter()
+        segmenter = self.segmenter(model)
+        region = None if region_key is None else (region_key, label)
+        found = self._interactor.answer(segmenter, image, prompt, region_key=region)
+        version = self.model_version(labels if labels is not None else _NO_LABELS, model)
+        self._observe("answer", time.perf_counter() - started)
+        return InteractiveAnswer(found.mask, found.score, version, found.low_res_logits)
+
+    def preannotate(
+        self,
+        image: Image,
+        labels: LabelSet,
+        options: PreannotationOptions = PreannotationOptions(),  # noqa: B008 - frozen
+        *,
+        model: str | None = None,
+        priority: Priority = Priority.BACKGROUND,
+        cancelled: Callable[[], bool] = never_cancelled,
+    ) -> Preannotation:
+        """Regions with classes for a whole image; see ``maskwright.assist.preannotate.preannotate``.
+
+        Args:
+            image: The image.
+            labels: The project's classes.
+            options: What the project wants.
+            model: Model URI; None = the settings' default.
+            priority: Interactive where a person waits for it.
+            cancelled: Asked between steps.
+
+        Raises:
+            Cancelled: As soon as ``cancelled`` says so, or if the assistant is closed.
+            InvalidInput: If an option names a value that it cannot have.
+            ModelUnavailable: If a model cannot be had or loaded.
+            Busy: If too many images wait to be encoded.
+        """
+        version = self.model_version(labels, model)
+        if not options.enabled or not len(labels):
+            return Preannotation((), 0.0, version)
+        segmenter = self.segmenter(model)
+
+        def encode(window: IntBox) -> ImageEmbedding:
+            return self.embeddings.get(
+                segmenter, image, window, priority=priority, cancelled=cancelled,
+                remember=priority is Priority.INTERACTIVE,
+            )  # fmt: skip
+
+        return preannotate(
+            image,
+            labels,
+            options,
+            segmenter=segmenter,
+            encode=encode,
+            classifier=self._classifier if len(labels) > 1 else None,
+            model_version=version,
+            tile_size=self._settings.tile_size,
+            tile_halo=self._settings.tile_halo,
+            observe=self._observe,
+            cancelled=cancelled,
+        )
+
+    def warm(self, load: Callable[[], Image], *, model: str | None = None, key: str | None = None) -> bool:
+        """Encode an image in the background, so that its first click finds the embedding. Returns at once.
+
+        Images larger than the tile size are skipped: which window a click needs is not known before it comes.
+
+        Args:
+            load: Gives the image; called in a background thread. What it raises is logged.
+            model: Model URI; None = the settings' default.
+            key: Identity of the image; requests of one key in line are one. None = every request stands on its own.
+
+        Returns:
+            Whether it was put in line; False if the line is full, the key waits already, or the assistant is closed.
+        """
+
+        def run(progress: JobProgress) -> None:
+            image = load()
+            progress.check()
+            if max(image.size) > self._settings.tile_size:
+                return
+            self.embeddings.get(
+                self.segmenter(model), image, priority=Priority.BACKGROUND, cancelled=progress.cancelled
+            )
+
+        name = f"{model} {key}" if key is not None else uuid.uuid4().hex
+        if self._warming.is_active(name):
+            return False
+        try:
+            self._warming.submit(name, run)
+        except (Busy, Cancelled):
+            return False
+        return True
+
+    def image(self, key: Hashable, load: Callable[[], Image]) -> Image:
+        """The decoded image of ``key``, loaded if it is not in memory; those who ask together share one load.
+
+        Raises:
+            Exception: What ``load`` raised, for everyone who waited; the next call loads again.
+        """
+        return self._images.get_or_load(key, load)
+
+    def segmenter(self, model: str | None = None) -> Segmenter:
+        """The segmenter that a URI names, loaded on first use; None = the settings' default.
+
+        Raises:
+            InvalidInput: If the URI is malformed.
+            ModelUnavailable: If it cannot be had or loaded.
+        """
+        try:
+            segmenter = self._registry.segmenter(model)
+        except ModelUnavailable as error:
+            if model is None or model == self._settings.model:
+                self._set_fault(str(error))
+            raise
+        if model is None or model == self._settings.model:
+            self._set_fault("")
+        return segmenter
+
+    def health(self) -> dict[str, Any]:
+        """The state of this process. Loads nothing, waits for nothing, reads no disk.
+
+        Returns:
+            ``model`` (default URI), ``loaded`` (versions in memory), ``load_count``, ``encoder``, ``images``,
+            ``interactions``, ``warming`` (numbers), and ``degraded`` (why the default model failed) where it did.
+        """
+        images = self._images.statistics()
+        state: dict[str, Any] = {
+            "model": self._settings.model,
+            "loaded": [description.version for description in self._registry.loaded()],
+            "load_count": self._registry.load_count,
+            "encoder": self.embeddings.state(),
+            "images": {"entries": images.entries, "bytes": images.nbytes, "hits": images.hits},
+            "interactions": self._interactor.state(),
+            "warming": self._warming.active,
+        }
+        with self._lock:
+            if self._fault:
+                state["degraded"] = self._fault
+        return state
+
+    def close(self) -> None:
+        """Cancel what waits, let running encodes finish, write what was encoded. Repeatable."""
+        # The encoder first: a warming job may be waiting for it.
+        self.embeddings.close()
+        self._warming.close()
+
+    def _set_fault(self, message: str) -> None:
+        with self._lock:
+            self._fault = message
