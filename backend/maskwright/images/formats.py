@@ -170,7 +170,10 @@ def open_checked(data: bytes, limits: ImageLimits) -> Iterator[ImageFile.ImageFi
     except (MemoryError, PillowImage.DecompressionBombError) as error:
         raise TooLarge(f"the {name} image needs more memory than can be had; make it smaller or cut it up") from error
     except Exception as error:  # decoders raise a dozen types on damaged bytes; all mean a bad file
-        raise InvalidInput(f"the {name} file is truncated or damaged and cannot be decoded; export it again") from error
+        raise InvalidInput(
+            f"the {name} file cannot be decoded: it is truncated, damaged or of an unusual layout; "
+            "export it again, best as PNG"
+        ) from error
 
 
 def exif_orientation(image: ImageFile.ImageFile) -> int:
@@ -220,6 +223,8 @@ def _has_second_page(image: TiffImageFile) -> bool:
         except EOFError:
             image.seek(0)
             return False
+        except SyntaxError:
+            pass  # a pixel layout that cannot be read, as masks have; its tags are there all the same
         if not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & _REDUCED_OR_MASK:
             return True
     return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cache
 
 import cv2
 import numpy as np
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from maskwright.masks import Mask
+from maskwright.masks import Mask
 
 Colour = tuple[int, int, int]
 """RGB, 0..255."""
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "arial.ttf")
+_NO_CHARACTER = "\uffff"
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _FILL = 0.4
 _BRIGHTNESS = (1.0, 0.75)
@@ -42,7 +46,8 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """Draw masks as tinted areas with outlines, label and score; large regions first, so that small ones stay visible.
 
-    Text uses the font built into Pillow: characters it lacks show as its placeholder.
+    The font built into Pillow knows ASCII only. Other labels are written in a common system font that has all their
+    characters; where there is none, accents are dropped and the rest shows as placeholders.
 
     Args:
         image_pixels: (H, W, 3) uint8 RGB; left as it is.
@@ -60,11 +65,12 @@ def draw_overlay(
         _tint(canvas, mask, chosen[label], line)
     picture = PillowImage.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(max(11, round(max(canvas.shape[:2]) / 55)))
+    font_size = max(11, round(max(canvas.shape[:2]) / 55))
     taken: list[tuple[float, float, float, float]] = []
     for mask, label, score in shown:
         text = " ".join(part for part in (label, None if score is None else f"{score:.2f}") if part)
         if text:
+            font, text = _readable(text, font_size)
             _caption(draw, font, text, mask.box, chosen[label], taken)
     return np.array(picture)
 
@@ -81,9 +87,34 @@ def _tint(canvas: NDArray[np.uint8], mask: Mask, colour: Colour, line: int) -> N
     cv2.drawContours(canvas, outlines, -1, colour, line, cv2.LINE_AA)
 
 
+def _readable(text: str, size: int) -> tuple[Font, str]:
+    """A font that can write the text, and the text as it can be written."""
+    builtin = ImageFont.load_default(size)
+    if text.isascii():
+        return builtin, text
+    for name in _SYSTEM_FONTS:
+        font = _system_font(name, size)
+        if font is not None and not any(_is_placeholder(font, character) for character in set(text)):
+            return font, text
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return builtin, plain
+
+
+@cache
+def _system_font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:
+        return None
+
+
+def _is_placeholder(font: ImageFont.FreeTypeFont, character: str) -> bool:
+    return not character.isspace() and bytes(font.getmask(character)) == bytes(font.getmask(_NO_CHARACTER))
+
+
 def _caption(
     draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     text: str,
     box: tuple[float, float, float, float],
     colour: Colour,

@@ -40,6 +40,9 @@ class Window:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.level) and math.isfinite(self.width) and self.width > 0):
             raise InvalidInput("a window needs a finite level and a width above 0, in sample values of the image")
+        # Whole numbers and fractions of the same value must make the same key.
+        object.__setattr__(self, "level", float(self.level))
+        object.__setattr__(self, "width", float(self.width))
 
     @property
     def bounds(self) -> tuple[float, float]:
