@@ -37,7 +37,7 @@ def blob(side, rng, count=3):
     y, x = np.mgrid[:side, :side]
     out = np.full((side, side), -8.0)
     for _ in range(count):
-        cx, cy, radius = rng.uniform(0, side, 2).tolist() + [rng.uniform(1, side / 3)]
+        cx, cy, radius = rng.uniform([0, 0, 1], [side, side, side / 3])
         out = np.maximum(out, 6 * (1 - np.hypot(x - cx, y - cy) / radius))
     return (out + rng.normal(0, 0.3, out.shape)).astype(np.float32)
 

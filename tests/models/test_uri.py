@@ -1,10 +1,12 @@
 """Model URIs."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.errors import InvalidInput
 from maskwright.models.families import FAMILIES
 from maskwright.models.uri import SCHEMES, ModelURI, parse_model_uri
 
@@ -74,11 +76,8 @@ def test_writing_and_parsing_are_inverse(scheme, owner, name, revision, adapter)
 
 @given(st.text(max_size=40) | st.builds("{}:{}".format, st.sampled_from(sorted(SCHEMES)), st.text(max_size=20)))
 def test_no_text_breaks_the_parser(text):
-    try:
+    with contextlib.suppress(InvalidInput):
         uri = parse_model_uri(text)
-    except MaskwrightError as error:
-        assert str(error)
-    else:
         assert parse_model_uri(str(uri)) == uri
 
 

@@ -72,7 +72,7 @@ class InputFrame:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise InvalidInput(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        height, width = self.input_size(image.shape[:2])
+        height, width = self.input_size((image.shape[0], image.shape[1]))
         resized = PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.BILINEAR)
         mean = np.array(self.mean, dtype=np.float64) * 255
         std = np.array(self.std, dtype=np.float64) * 255

@@ -70,11 +70,11 @@ class PromptableSegmenter(ABC):
         return [
             ImageEmbedding(
                 arrays={name: _frozen(array[index]) for name, array in features.items()},
-                original_size=image.shape[:2],
-                input_size=self._frame.input_size(image.shape[:2]),
+                original_size=(height, width),
+                input_size=self._frame.input_size((height, width)),
                 model_version=self.embedding_version,
             )
-            for index, image in enumerate(images)
+            for index, (height, width) in enumerate(image.shape[:2] for image in images)
         ]
 
     def decode(

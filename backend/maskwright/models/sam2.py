@@ -22,7 +22,7 @@ _NOT_A_POINT = -1
 
 
 class FeaturePyramidSegmenter(PromptableSegmenter):
-    """Prompts to masks by a network of the SAM 2 design: three feature levels, and a head that tells if anything is there.
+    """Prompts to masks by a network of the SAM 2 design: three feature levels, and a head that scores presence.
 
     Args:
         model: A ``Sam2Model`` or ``Sam3TrackerModel``, in evaluation mode on ``device``.

@@ -32,7 +32,7 @@ def scribble_points(stroke: Scribble, original_size: tuple[int, int]) -> NDArray
     steps = np.hypot(*np.diff(points, axis=0).T)
     points, steps = points[np.concatenate([[True], steps > 0])], steps[steps > 0]
     if not len(steps):
-        return points[:1].astype(np.float32)
+        return stroke.points.reshape(-1, 2)[:1]
     along = np.concatenate([[0.0], np.cumsum(steps)])
     length = along[-1]
     count = int(np.clip(math.ceil(length / (math.hypot(*original_size) / 12)), FEWEST_POINTS, MOST_POINTS))

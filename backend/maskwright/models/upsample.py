@@ -9,6 +9,7 @@ is: everything outside the box of positive cells is skipped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 
 from maskwright.masks import Mask
 
-_BLOCK = 128
+_BLOCK = 16
+_PRODUCT = 2**18
+"""Multiplications in one matrix product. Up to this number OpenBLAS stays in the calling thread: waking its pool for
+such small products costs more than they do, and tens of milliseconds where other threads keep the cores busy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +129,21 @@ def _evaluate(logits: NDArray[np.float32], rows: AxisWeights, columns: AxisWeigh
     """(len(rows), len(columns)) bool: where ``rows @ logits @ columns^T`` is above 0."""
     top, bottom = int(rows.cells.min()), int(rows.cells.max()) + 1
     wide = np.empty((bottom - top, len(columns.cells)), dtype=np.float32)
-    # Blocks keep the products near the band: a dense matrix over all cells would be mostly zeros.
-    for start in range(0, len(columns.cells), _BLOCK):
-        block = columns[start : start + _BLOCK]
-        low, high = int(block.cells.min()), int(block.cells.max()) + 1
-        np.matmul(logits[top:bottom, low:high], block.dense(low, high).T, out=wide[:, start : start + _BLOCK])
+    for span, low, weights in _blocks(columns):
+        np.matmul(logits[top:bottom, low : low + weights.shape[1]], weights.T, out=wide[:, span])
     out = np.empty((len(rows.cells), len(columns.cells)), dtype=np.bool_)
-    for start in range(0, len(rows.cells), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        low, high = int(block.cells.min()), int(block.cells.max()) + 1
-        np.greater(block.dense(low, high) @ wide[low - top : high - top], 0, out=out[start : start + _BLOCK])
+    for span, low, weights in _blocks(rows):
+        cells = wide[low - top : low - top + weights.shape[1]]
+        step = max(1, _PRODUCT // weights.size)
+        for start in range(0, wide.shape[1], step):
+            part = slice(start, start + step)
+            np.greater(weights @ cells[:, part], 0, out=out[span, part])
     return out
+
+
+def _blocks(axis: AxisWeights) -> Iterator[tuple[slice, int, NDArray[np.float32]]]:
+    """Output positions in short spans, each with its first cell and its dense weights, which are nearly a band."""
+    for start in range(0, len(axis.cells), _BLOCK):
+        block = axis[start : start + _BLOCK]
+        low, high = int(block.cells.min()), int(block.cells.max()) + 1
+        yield slice(start, start + _BLOCK), low, block.dense(low, high)
