@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,25 +23,34 @@ MOST_PIXELS = 2**31 - 1
 """Bound on height times width, so that positions and their sums stay far from the end of int64."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """A set of pixels in a frame, kept as run boundaries.
 
     Masks with the same size and the same pixels are equal and hash alike. They may be shared between threads, pickled
     and copied. Operations run on the runs: their time grows with the outline, not with the area.
 
-    Attributes:
+    Runs may be followed down the columns, as COCO does, or along the rows. A mask is made from either, finds the other
+    when it is asked for, and keeps both.
+
+    Args:
         size: (height, width) in pixels, both at least 1.
-        edges: (2k,) int64, read-only: strictly increasing positions ``column * height + row`` at which outside turns
-            to inside and back (see :mod:`maskwright.masks.runs`). Prefer the constructors below, which check.
+        edges: (2k,) int64, made read-only: strictly increasing positions ``column * height + row`` at which outside
+            turns to inside and back (see :mod:`maskwright.masks.runs`). Not checked; the constructors below check.
+        row_edges: The same at positions ``row * width + column``. Give one of the two.
+
+    Attributes:
+        size: (height, width) in pixels.
     """
 
     size: Size
-    edges: Edges
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _checked_size(self.size))
-        self.edges.setflags(write=False)
+    def __init__(self, size: Size, edges: Edges | None = None, *, row_edges: Edges | None = None) -> None:
+        known = {"edges": edges, "row_edges": row_edges}
+        self.__dict__.update({name: _frozen(value) for name, value in known.items() if value is not None})
+        self.__dict__["size"] = _checked_size(size)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a mask is a value and does not change; make another")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Mask, (self.size, self.edges)
@@ -58,6 +66,16 @@ class Mask:
 
     def __hash__(self) -> int:
         return hash((self.size, self.edges.tobytes()))
+
+    @cached_property
+    def edges(self) -> Edges:
+        """The edges at column-major positions, read-only."""
+        return _frozen(frames.transpose(self.row_edges, (self.width, self.height)))
+
+    @cached_property
+    def row_edges(self) -> Edges:
+        """The edges at row-major positions, read-only, for formats that run along the rows."""
+        return _frozen(frames.transpose(self.edges, self.size))
 
     # --- from something else ---------------------------------------------------------------------------------------
 
@@ -88,8 +106,7 @@ class Mask:
         if inside.dtype.kind not in "bui":
             raise InvalidInput(f"a mask is an array of bool or integers, not {inside.dtype}; apply a threshold first")
         size = _checked_size(inside.shape)
-        by_row = pixels.edges_of(np.ascontiguousarray(inside).reshape(-1))
-        return cls(size, frames.transpose(by_row, size[::-1]))
+        return cls(size, row_edges=pixels.edges_of(np.ascontiguousarray(inside).reshape(-1)))
 
     @classmethod
     def from_crop(cls, array: ArrayLike, corner: tuple[int, int], size: Size) -> Mask:
@@ -152,11 +169,6 @@ class Mask:
         return cls.from_runs(size, counts)
 
     @classmethod
-    def from_row_edges(cls, size: Size, edges: Edges) -> Mask:
-        """From edges at row-major positions ``row * width + column``, canonical as :mod:`maskwright.masks.runs` says."""
-        return cls(size, frames.transpose(edges, (size[1], size[0])))
-
-    @classmethod
     def from_box(cls, box: Sequence[float], size: Size) -> Mask:
         """The pixels whose centres lie in a box (xyxy, absolute pixels)."""
         left, top, right, bottom = (float(v) for v in box)
@@ -211,16 +223,19 @@ class Mask:
     @property
     def is_empty(self) -> bool:
         """Whether no pixel is inside."""
-        return not len(self.edges)
+        return not self.area
 
     @cached_property
     def area(self) -> int:
         """How many pixels are inside."""
-        return runs.count(self.edges)
+        return runs.count(self.edges if "edges" in self.__dict__ else self.row_edges)
 
     @cached_property
     def _bounds(self) -> tuple[int, int, int, int]:
-        return frames.bounds(self.edges, self.height)
+        if "edges" in self.__dict__:
+            return frames.bounds(self.edges, self.height)
+        top, left, bottom, right = frames.bounds(self.row_edges, self.width)
+        return left, top, right, bottom
 
     @property
     def box(self) -> Box:
@@ -247,27 +262,21 @@ class Mask:
 
     def to_array(self) -> NDArray[np.bool_]:
         """All pixels, (H, W) bool, a fresh array."""
-        array = np.zeros(self.size, dtype=np.bool_)
-        left, top, right, bottom = self._bounds
-        if not self.is_empty:
-            array[top:bottom, left:right] = self.crop_array(left, top, right, bottom)
-        return array
+        return pixels.fill(self.row_edges, self.height * self.width).reshape(self.size)
 
     def crop_array(self, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.bool_]:
         """The pixels of rows [y0, y1) and columns [x0, x1), (y1 - y0, x1 - x0) bool; only these are produced.
 
         The box may leave the frame; beyond it every pixel is outside.
+
+        Raises:
+            InvalidInput: If the box holds no pixel.
         """
-        part = self.crop((x0, y0, x1, y1))
-        return pixels.fill(part.row_edges(), part.height * part.width).reshape(part.size)
+        return self.crop((x0, y0, x1, y1)).to_array()
 
     def to_coco(self) -> dict[str, Any]:
         """``{"size": [height, width], "counts": str}`` as COCO's JSON files hold it."""
         return {"size": list(self.size), "counts": self.counts.decode("ascii")}
-
-    def row_edges(self) -> Edges:
-        """The edges at row-major positions ``row * width + column``, for formats that run along the rows."""
-        return frames.transpose(self.edges, self.size)
 
     def to_polygons(self, tolerance: float = 0.0) -> list[Polygon]:
         """Outlines on the edges of pixels, one polygon per 8-connected part, with its holes.
@@ -363,6 +372,11 @@ class Mask:
     def _check_same_size(self, other: Mask) -> None:
         if self.size != other.size:
             raise InvalidInput(f"masks of different sizes do not go together: {self.size} and {other.size}")
+
+
+def _frozen(edges: Edges) -> Edges:
+    edges.setflags(write=False)
+    return edges
 
 
 def _checked_size(size: Any) -> Size:

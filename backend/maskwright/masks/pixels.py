@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.masks.runs import Edges
+from maskwright.masks.runs import Edges, to_lengths
 
 _WORD = 64
 
@@ -34,7 +34,5 @@ def edges_of(sequence: NDArray[np.bool_]) -> Edges:
 
 def fill(edges: Edges, n: int) -> NDArray[np.bool_]:
     """The flat sequence of n pixels that has these edges, (n,) bool."""
-    steps = np.zeros(n + 1, dtype=np.int8)
-    steps[edges[::2]] = 1
-    steps[edges[1::2]] = -1
-    return np.cumsum(steps[:n], dtype=np.int8).view(np.bool_)
+    lengths = to_lengths(edges, n)
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
