@@ -1,0 +1,198 @@
+"""The assistant as Label Studio sees it: a task in, a prediction as JSON out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from maskwright.assist.assistant import Priority
+from maskwright.assist.preannotate import PreannotationOptions
+from maskwright.assist.services import Services
+from maskwright.errors import InvalidInput
+from maskwright.images import Image
+from maskwright.labels import LabelSet
+from maskwright.regions import Provenance, Region
+from maskwright_label_studio.access import Access
+from maskwright_label_studio.config import LabelingConfig, Output
+from maskwright_label_studio.context import PromptGroup, prompt_group
+from maskwright_label_studio.options import ProjectOptions
+from maskwright_label_studio.projects import Project
+from maskwright_label_studio.results import as_score, region_to_result
+from maskwright_label_studio.tasks import PredictRequest, Task
+
+
+class Predictor:
+    """Answers for single tasks. Threads may share it.
+
+    Args:
+        services: The assistant and its surroundings.
+        access: How images are reached.
+    """
+
+    def __init__(self, services: Services, access: Access) -> None:
+        self._assistant = services.assistant
+        self._observe = services.observe
+        self._access = access
+
+    def version(self, config: LabelingConfig, options: ProjectOptions) -> str:
+        """The model version of a project: the same for /setup, batch and clicks. Loads nothing."""
+        return self._assistant.model_version(config.labels_on(), options.model)
+
+    def click(self, request: PredictRequest, project: Project) -> dict[str, Any]:
+        """Answer what an annotator pointed at in the first task of the request.
+
+        Raises:
+            InvalidInput: If the context, the label or the task does not fit the configuration.
+            MaskwrightError: If the image cannot be had or the model cannot answer.
+        """
+        if not request.tasks:
+            raise InvalidInput("'tasks' is empty")
+        task = Task.of(request.tasks[0])
+        config, options = request.config, project.options
+        version = self.version(config, options)
+        answer: dict[str, Any] = {"result": [], "score": 0.0, "model_version": version}
+        group = prompt_group(request.context, config)
+        if group is None:
+            return answer
+        output, labels = _output(group, config, options)
+        sources = group.image.sources(task.data)
+        index = group.item_index or 0
+        if not 0 <= index < len(sources):
+            raise InvalidInput(f"item_index {index} is outside the task's {len(sources)} images")
+        image = self.image(project, task, sources[index])
+        prompt = group.prompt(image.size, request.body)
+        # Without anything that says what is wanted there is nothing to find.
+        wanted = prompt.box is not None or prompt.phrase or (prompt.point_labels == 1).any()
+        if not wanted and not any(stroke.positive for stroke in prompt.scribbles):
+            return answer
+        found = self._assistant.answer(
+            image,
+            prompt,
+            labels=output.labels if len(output.labels) else LabelSet.of(labels[:1]),
+            label=labels[0],
+            model=options.model,
+            region_key=f"{project.key}/{task.id}/{image.key}/{output.control.name}/{'/'.join(labels)}",
+        )
+        provenance = Provenance("interactive", version, prompt.content_hash())
+        region = Region(found.mask, labels[0], as_score(found.score), provenance)
+        item_index = index if group.image.is_list else None
+        result = region_to_result(region, output, options, item_index=item_index, labels=labels)
+        return answer | {"result": result, "score": region.score if result else 0.0}
+
+    def preannotation(
+        self,
+        task: Task,
+        config: LabelingConfig,
+        project: Project,
+        *,
+        priority: Priority = Priority.BACKGROUND,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
+        """Pre-annotate every image of a task.
+
+        Its score is the lowest of its images', since one doubtful page makes a task worth a look.
+
+        Args:
+            task: The task.
+            config: Its project's labelling configuration.
+            project: Its project.
+            priority: Interactive where a person waits.
+            cancelled: Asked between steps.
+
+        Raises:
+            InvalidInput: If the task or the configuration does not name images or controls.
+            MaskwrightError: If an image cannot be had or the model cannot answer.
+            Cancelled: If ``cancelled`` said so.
+        """
+        config.require_outputs()
+        options = project.options
+        result: list[dict[str, Any]] = []
+        scores: list[float] = []
+        for tag in config.images:
+            labels = config.labels_on(tag.name)
+            if not len(labels):
+                continue
+            for index, source in enumerate(tag.sources(task.data)):
+                image = self.image(project, task, source)
+                found = self._assistant.preannotate(
+                    image,
+                    labels,
+                    preannotation_options(options),
+                    model=options.model,
+                    priority=priority,
+                    cancelled=cancelled,
+                )
+                scores.append(as_score(found.score))
+                for region in found.regions:
+                    output = config.output_for(tag.name, region.label, options.output)
+                    result += region_to_result(region, output, options, item_index=index if tag.is_list else None)
+        return {"result": result, "score": min(scores, default=0.0), "model_version": self.version(config, options)}
+
+    def image(self, project: Project, task: Task, source: str) -> Image:
+        """One image of a task, fetched and decoded at most once at a time."""
+        return self._assistant.image(image_key(project, source), lambda: self._load(project, task, source))
+
+    def warm(self, project: Project, config: LabelingConfig, task: Task) -> bool:
+        """Have the images of a task encoded in the background; False as soon as the queue takes no more."""
+        taken = True
+        for tag in config.images:
+            for source in tag.sources(task.data):
+
+                def load(source: str = source) -> Image:
+                    return self.image(project, task, source)
+
+                key = repr(image_key(project, source))
+                taken = self._assistant.warm(load, model=project.options.model, key=key) and taken
+        return taken
+
+    def _load(self, project: Project, task: Task, source: str) -> Image:
+        started = time.perf_counter()
+        data = self._access.fetch(project, source, task.id)
+        self._observe("fetch", time.perf_counter() - started)
+        started = time.perf_counter()
+        image = self._access.decode(data, project.options)
+        self._observe("decode_image", time.perf_counter() - started)
+        return image
+
+
+def image_key(project: Project, source: str) -> Hashable:
+    """What identifies the pixels of a task's image before they were fetched."""
+    return project.key, source, project.options.window_level, project.options.window_width
+
+
+def preannotation_options(options: ProjectOptions) -> PreannotationOptions:
+    """The project's options for ``preannotate``; what it leaves open keeps the assistant's defaults."""
+    given: dict[str, Any] = {
+        "score_threshold": options.score_threshold,
+        "min_area": options.min_area,
+        "max_regions": options.max_regions,
+    }
+    return PreannotationOptions(
+        enabled=options.preannotate,
+        class_thresholds=dict(options.class_thresholds),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _output(group: PromptGroup, config: LabelingConfig, options: ProjectOptions) -> tuple[Output, list[str]]:
+    """Where the answer goes and the labels it gets."""
+    labels = list(group.labels) or _implied(group, config)
+    output = config.output_for(group.image.name, labels[0], options.output)
+    return output, [label for label in labels if output.naming.offers(label)]
+
+
+def _implied(group: PromptGroup, config: LabelingConfig) -> list[str]:
+    """The label of a prompt that has none: the only one there is, or the one that the phrase means."""
+    offered = config.labels_on(group.image.name)
+    if len(offered) == 1:
+        return list(offered.names)
+    if group.phrase is None:
+        raise InvalidInput("select a label before pointing: the prompt has none, and there are several")
+    named = offered.find(group.phrase)
+    if named is None:
+        words = group.phrase.casefold().split()
+        named = next((item for item in offered if any(p.casefold() in words for p in (item.name, *item.aliases))), None)
+    if named is None:
+        raise InvalidInput(f"the phrase {group.phrase!r} names no label of this image")
+    return [named.name]

@@ -1,0 +1,120 @@
+"""The HTTP protocol of a Label Studio ML backend: /setup, /predict, /versions, /webhook. /health is the server's.
+
+What the real server sends and how it takes the answers is recorded in tests/contract. Errors are raised and leave
+through the server, whose reason phrase is all that Label Studio passes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, g, request
+
+from maskwright.assist.services import Services
+from maskwright.errors import InvalidInput
+from maskwright_label_studio.access import Access
+from maskwright_label_studio.batch import BatchPredictor
+from maskwright_label_studio.body import RequestBody, read_body
+from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.options import parse_options
+from maskwright_label_studio.predictor import Predictor
+from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.tasks import PredictRequest, project_key
+from maskwright_label_studio.warm import Warmer
+from maskwright_label_studio.webhook import Hint, HintInbox
+
+WEBHOOK_RULE = "/webhook"
+_MAX_TEXT = 2000
+
+log = logging.getLogger(__name__)
+
+
+class LabelStudioBlueprint(Blueprint):
+    """The routes, with what outlives a request.
+
+    Args:
+        services: The assistant and its surroundings.
+
+    Attributes:
+        public_rules: Routes that Label Studio calls without credentials.
+        hints: Events that wait for whoever learns from them.
+        projects: What /setup told.
+    """
+
+    public_rules = frozenset({WEBHOOK_RULE})
+
+    def __init__(self, services: Services) -> None:
+        super().__init__("label_studio", __name__)
+        access = Access(services.settings)
+        self.hints = HintInbox()
+        self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
+        self._predictor = Predictor(services, access)
+        self._batch = BatchPredictor(services, self._predictor, access)
+        self._warmer = Warmer(services, self._predictor, access)
+        self.add_url_rule("/setup", view_func=self.setup, methods=["POST"])
+        self.add_url_rule("/predict", view_func=self.predict, methods=["POST"])
+        self.add_url_rule("/versions", view_func=self.versions, methods=["GET"])
+        self.add_url_rule(WEBHOOK_RULE, view_func=self.webhook, methods=["POST"])
+
+    def setup(self) -> Response:
+        """Remember the project and name the model version. Called with every page load: loads and contacts nothing."""
+        document = _body().document
+        options = parse_options(document.get("extra_params"))
+        config = parse_config(_text(document, "schema", longest=None))
+        # A backend may be connected before the project is configured; any other configuration must fit.
+        if not config.is_blank:
+            config.require_outputs()
+        version = self._predictor.version(config, options)
+        self.projects.remember(
+            Project(
+                key=project_key(document.get("project")),
+                options=options,
+                hostname=_text(document, "hostname"),
+                access_token=_text(document, "access_token"),
+                model_version=version,
+            )
+        )
+        return _json({"model_version": version})
+
+    def predict(self) -> Response:
+        """Answer a batch of tasks, or what an annotator points at in one."""
+        incoming = PredictRequest.of(_body())
+        project = self.projects.get(incoming.project_key)
+        if incoming.is_click:
+            results: list[Any] = [self._predictor.click(incoming, project)]
+        else:
+            results = self._batch.answer(incoming, project)
+        if len(incoming.tasks) == 1:
+            self._warmer.opened(incoming.tasks[0], incoming.config, project)
+        return _json({"results": results})
+
+    def versions(self) -> Response:
+        """The model versions in use, the most recent first."""
+        return _json({"versions": self.projects.versions()})
+
+    def webhook(self) -> Response:
+        """Note what an event points at, and answer before anything is done about it."""
+        hint = Hint.of(_body().document, authenticated=bool(g.get("authenticated", False)))
+        if hint is not None:
+            self.hints.add(hint)
+            log.info("event %s of project %d noted", hint.action, hint.project_id)
+        return _json({"status": "noted" if hint is not None else "ignored"})
+
+
+def _body() -> RequestBody:
+    return read_body(request.get_data(cache=False))
+
+
+def _text(document: dict[str, Any], key: str, longest: int | None = _MAX_TEXT) -> str:
+    value = document.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or (longest is not None and len(value) > longest):
+        raise InvalidInput(f"{key!r} must be text" + (f" of at most {longest} characters" if longest else ""))
+    return value
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), mimetype="application/json")

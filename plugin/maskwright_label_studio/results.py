@@ -1,0 +1,212 @@
+"""Regions to Label Studio's result JSON and back, for every control that draws."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from maskwright.errors import InvalidInput
+from maskwright.masks import Mask
+from maskwright.regions import Provenance, Region, Source
+from maskwright_label_studio.bitmask import decode_bitmask, encode_bitmask
+from maskwright_label_studio.body import RequestBody
+from maskwright_label_studio.brush import decode_brush, encode_brush
+from maskwright_label_studio.config import Output
+from maskwright_label_studio.geometry import rectangle_corners, to_pixels
+from maskwright_label_studio.options import ProjectOptions
+from maskwright_label_studio.polygons import outlines
+
+log = logging.getLogger(__name__)
+
+_SHAPES = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
+
+
+def fresh_id() -> str:
+    """An id that no other region has: the browser replaces regions whose id comes again."""
+    return secrets.token_urlsafe(9)
+
+
+def region_to_result(
+    region: Region,
+    output: Output,
+    options: ProjectOptions | None = None,
+    *,
+    item_index: int | None = None,
+    labels: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """A region as result items of the output's control; none for an empty mask.
+
+    Usually one item. A polygon control may get several (see ``polygons``), a plain control gets a companion of type
+    ``labels`` with the same id. The ``rle`` of a brush is an array of uint8 for orjson.
+
+    Args:
+        region: What to write; its mask has the size of the displayed image.
+        output: The control and the tag that names its labels.
+        options: How polygons are made.
+        item_index: Which image of a value list, or None.
+        labels: Labels instead of the region's own one (multiple choice).
+    """
+    if region.mask.is_empty:
+        return []
+    named = list(labels) or ([region.label] if region.label is not None else [])
+    control = output.control
+    items: list[dict[str, Any]] = []
+    for geometry in _geometries(region.mask, control.shape, options or ProjectOptions()):
+        common: dict[str, Any] = {
+            "id": fresh_id(),
+            "to_name": output.image_name,
+            "original_width": region.mask.width,
+            "original_height": region.mask.height,
+            "image_rotation": 0,
+            "score": as_score(region.score),
+        }
+        if item_index is not None:
+            common["item_index"] = item_index
+        own = {control.type: named} if control.is_labelled else {}
+        items.append({**common, "from_name": control.name, "type": control.type, "value": {**geometry, **own}})
+        if not control.is_labelled:
+            naming = {"from_name": output.naming.name, "type": "labels", "value": {**geometry, "labels": named}}
+            items.append({**common, **naming})
+    return items
+
+
+def as_score(value: float) -> float:
+    """A number in [0, 1], whatever came: Label Studio stores anything and refuses what is not a number."""
+    return min(max(float(value), 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def result_to_region(
+    item: Mapping[str, Any], *, label: str | None = None, source: Source = "import", person: str | None = None
+) -> Region | None:
+    """Read one result item back; None for types without a mask (key points, text, the companions of plain controls).
+
+    Args:
+        item: One element of ``result``.
+        label: Label that a companion gave, for plain controls.
+        source: Provenance of the region.
+        person: Who drew it.
+
+    Raises:
+        InvalidInput: If the item is malformed.
+    """
+    kind = str(item.get("type", ""))
+    shape = kind.removesuffix("labels")
+    if shape not in _SHAPES:
+        return None
+    value = item.get("value")
+    if not isinstance(value, dict):
+        raise InvalidInput("a region has no 'value'")
+    mask = _mask(shape, value, _size(item))
+    own = value.get(kind)
+    names = [name for name in own if isinstance(name, str)] if isinstance(own, list) else []
+    given = item.get("score")
+    score = as_score(given) if isinstance(given, int | float) else 1.0
+    return Region(mask, names[0] if names else label, score, Provenance(source, person=person))
+
+
+def results_to_regions(
+    results: Iterable[Mapping[str, Any]], *, source: Source = "person", person: str | None = None
+) -> list[Region]:
+    """Every region with a mask in an annotation's or prediction's ``result``.
+
+    Prompts that were still open when the annotation was submitted are stored in it like regions, but carry
+    ``is_positive``; they are left out.
+    """
+    items = [item for item in results if isinstance(item, Mapping)]
+    named: dict[object, str] = {}
+    for item in items:
+        labels = (item.get("value") or {}).get("labels") if item.get("type") == "labels" else None
+        if isinstance(labels, list) and labels:
+            named[item.get("id")] = str(labels[0])
+    regions = (
+        result_to_region(item, label=named.get(item.get("id")), source=source, person=person)
+        for item in items
+        if "is_positive" not in item
+    )
+    return [region for region in regions if region is not None]
+
+
+def _geometries(mask: Mask, shape: str, options: ProjectOptions) -> list[dict[str, Any]]:
+    height, width = mask.size
+    if shape == "brush":
+        return [{"format": "rle", "rle": encode_brush(mask)}]
+    if shape == "bitmask":
+        return [{"imageDataURL": encode_bitmask(mask)}]
+    if shape == "polygon":
+        found = outlines(
+            mask,
+            tolerance=options.polygon_tolerance,
+            max_vertices=options.polygon_max_vertices,
+            parts=options.polygon_parts,
+        )
+        percent = np.array([100 / width, 100 / height])
+        return [{"points": (ring * percent).tolist(), "closed": True} for ring in found.rings]
+    left, top, right, bottom = mask.box
+    if shape == "rectangle":
+        return [
+            {
+                "x": left * 100 / width,
+                "y": top * 100 / height,
+                "width": (right - left) * 100 / width,
+                "height": (bottom - top) * 100 / height,
+                "rotation": 0,
+            }
+        ]
+    return [_ellipse(mask)]
+
+
+def _ellipse(mask: Mask) -> dict[str, float]:
+    """The ellipse of the mask's centre and second moments; a filled ellipse's variance along an axis is r**2 / 4."""
+    left, top, right, bottom = (int(v) for v in mask.box)
+    moments = cv2.moments(mask.crop_array(left, top, right, bottom).astype(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    # A pixel is a square, not a dot, and its centre lies half a pixel from its index.
+    spread = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area + np.eye(2) / 12
+    variances, axes = np.linalg.eigh(spread)
+    radii = 2 * np.sqrt(variances[::-1])
+    angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
+    if 45 < angle < 135:
+        # The axis nearer to the horizontal is called X, so that upright ellipses need no rotation.
+        radii, angle = radii[::-1], angle - 90
+    angle = angle - 180 if angle >= 135 else angle
+    return {
+        "x": (left + 0.5 + moments["m10"] / area) * 100 / mask.width,
+        "y": (top + 0.5 + moments["m01"] / area) * 100 / mask.height,
+        "radiusX": float(radii[0]) * 100 / mask.width,
+        "radiusY": float(radii[1]) * 100 / mask.height,
+        "rotation": angle,
+    }
+
+
+def _mask(shape: str, value: dict[str, Any], size: tuple[int, int]) -> Mask:
+    if shape == "brush":
+        rle = value.get("rle")
+        return decode_brush(rle if isinstance(rle, np.ndarray) else RequestBody({}).run_lengths(value), size)
+    if shape == "bitmask":
+        return decode_bitmask(value.get("imageDataURL"), size)
+    if shape == "rectangle":
+        return Mask.from_polygons([rectangle_corners(value, size)], size)
+    if shape == "ellipse":
+        x, y, radius_x, radius_y = to_pixels(value, ("x", "y", "radiusX", "radiusY"), size)
+        rotation = value.get("rotation", 0)
+        return Mask.from_ellipse(x, y, radius_x, radius_y, float(rotation), size)
+    try:
+        points = np.array(value.get("points"), dtype=np.float64).reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("the points of a polygon must be pairs of numbers") from error
+    if len(points) < 3 or not np.isfinite(points).all():
+        raise InvalidInput("a polygon needs at least three points of finite numbers")
+    return Mask.from_polygons([points * (size[1] / 100, size[0] / 100)], size)
+
+
+def _size(item: Mapping[str, Any]) -> tuple[int, int]:
+    size = item.get("original_height"), item.get("original_width")
+    if not all(type(side) is int and 0 < side <= 1_000_000 for side in size):
+        raise InvalidInput("a region needs 'original_width' and 'original_height' in pixels")
+    return size  # type: ignore[return-value]
