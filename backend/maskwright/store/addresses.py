@@ -18,16 +18,18 @@ _PRIVATE = tuple(
         ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "::1/128", "fc00::/7"),
     )
 )
-# Tunnels (6to4, Teredo, local translation) lead to addresses that cannot be judged from here. The single addresses are
-# metadata services that clouds keep outside the link-local range.
+# What counts as set aside differs between Python releases; these are refused under all of them. Tunnels (6to4, Teredo)
+# lead to addresses that cannot be judged from here. The single addresses are metadata services that clouds keep outside
+# the link-local range.
 _NEVER = tuple(
     map(
         ipaddress.ip_network,
         (
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "2001::/23",
             "2002::/16",
-            "2001::/32",
-            "64:ff9b:1::/48",
-            "fec0::/10",
+            "3fff::/20",
             "168.63.129.16/32",
             "100.100.100.200/32",
             "fd00:ec2::254/128",
@@ -35,6 +37,7 @@ _NEVER = tuple(
         ),
     )
 )
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 def is_disguised_address(host: str) -> bool:
@@ -46,6 +49,8 @@ def is_disguised_address(host: str) -> bool:
 def is_public(address: Address) -> bool:
     """Whether an address, or the IPv4 address that it carries, belongs to the public internet."""
     address = _carried(address)
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved and not _within(address, _NEVER)
 
 
