@@ -124,7 +124,9 @@ class _Stream(NamedTuple):
         if isinstance(rle, np.ndarray) and rle.dtype != np.uint8:
             rle = rle.tolist()
         try:
-            data = rle if isinstance(rle, bytes) else bytes(memoryview(rle) if isinstance(rle, np.ndarray) else list(rle))
+            if not isinstance(rle, Sequence | np.ndarray):
+                raise TypeError
+            data = bytes(rle)
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidInput("rle must be a flat list of whole numbers from 0 to 255") from error
         if len(data) * 8 < _HEADER_BITS:

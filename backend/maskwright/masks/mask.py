@@ -106,7 +106,7 @@ class Mask:
         if inside.dtype.kind not in "bui":
             raise InvalidInput(f"a mask is an array of bool or integers, not {inside.dtype}; apply a threshold first")
         size = _checked_size(inside.shape)
-        return cls(size, row_edges=pixels.edges_of(np.ascontiguousarray(inside).reshape(-1)))
+        return cls(size, row_edges=pixels.edges_of(inside.astype(np.bool_, copy=False).reshape(-1)))
 
     @classmethod
     def from_crop(cls, array: ArrayLike, corner: tuple[int, int], size: Size) -> Mask:

@@ -1,4 +1,4 @@
-"""Between arrays of pixels and runs."""
+"""Between flat sequences of pixels and their edges."""
 
 from __future__ import annotations
 
@@ -7,29 +7,22 @@ from numpy.typing import NDArray
 
 from maskwright.masks.runs import Edges, to_lengths
 
-_WORD = 64
+_CHUNK = 1 << 18  # the pixels and what is made of them stay in a core's cache
 
 
 def edges_of(sequence: NDArray[np.bool_]) -> Edges:
     """The edges of a flat sequence.
 
-    Eight pixels are packed into a byte and eight bytes into a word, so that the search for changes passes over an
-    eighth of the memory and then looks only into the words that hold one.
-
     Args:
-        sequence: (n,) bool.
+        sequence: (n,) bool, n >= 1.
     """
-    packed = np.packbits(sequence)
-    words = np.zeros(len(packed) // 8 + 1, dtype=">u8")  # at least one outside pixel follows, which closes the last run
-    words.view(np.uint8)[: len(packed)] = packed
-    bits = words.astype(np.uint64)
-    previous = bits >> np.uint64(1)
-    previous[1:] |= bits[:-1] << np.uint64(_WORD - 1)
-    changes = bits ^ previous
-    busy = np.flatnonzero(changes)
-    found = np.flatnonzero(np.unpackbits(changes[busy].astype(">u8").view(np.uint8)))
-    edges: Edges = (found & (_WORD - 1)) + busy[found // _WORD] * _WORD
-    return edges
+    n = len(sequence)
+    found = [np.zeros(int(sequence[0]), dtype=np.int64)]
+    for start in range(0, n, _CHUNK):
+        part = sequence[start : start + _CHUNK + 1]
+        found.append(np.flatnonzero(part[1:] != part[:-1]) + (start + 1))
+    found.append(np.full(int(sequence[-1]), n, dtype=np.int64))
+    return np.concatenate(found)
 
 
 def fill(edges: Edges, n: int) -> NDArray[np.bool_]:
