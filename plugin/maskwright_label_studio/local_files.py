@@ -30,7 +30,7 @@ def read_local_file(root: Path, relative: str, max_bytes: int) -> bytes:
     try:
         base = root.resolve(strict=True)
         path = (base / relative).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, in Python 3.11 and 3.12
         raise NotFound(f"the local file {relative!r} does not exist below the folder that is open to tasks") from error
     if not path.is_relative_to(base):
         raise Refused(f"the local file {relative!r} lies outside the folder that is open to tasks")
@@ -39,11 +39,14 @@ def read_local_file(root: Path, relative: str, max_bytes: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise NotFound(f"the local file {relative!r} cannot be read") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput(f"the local file {relative!r} is not a regular file")
-        data = b"" if status.st_size > max_bytes else file.read(max_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = b"" if status.st_size > max_bytes else file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
     if status.st_size > max_bytes or len(data) > max_bytes:
         raise TooLarge(
             f"the local file {relative!r} is larger than the {max_bytes} bytes accepted (MASKWRIGHT_MAX_IMAGE_BYTES)"

@@ -70,6 +70,8 @@ class ImageResolver:
         value = value.strip()
         if not value:
             raise InvalidInput("the task's image value is empty; it must be a path, a URL or a cloud URI")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidInput("the task's image value is not valid Unicode")
         scheme = _SCHEME.match(value)
         if scheme is None or value.startswith("//"):
             return self._from_server(value)
