@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
+from maskwright.images import Image
 from maskwright.masks import Mask
 from maskwright.models.protocols import Candidates, ImageEmbedding
 from maskwright.prompts import Prompt
@@ -76,5 +78,95 @@ def painted() -> Callable[..., np.ndarray]:
         for number, mask in enumerate(masks, start=1):
             pixels[mask.to_array()] = number
         return pixels
+
+    return of
+
+
+class CountingSegmenter:
+    """Painted objects again, for tests of traffic: it counts what it does, and can be held at the encoder's door.
+
+    The last click adds its object to what ``mask_input`` shows (a negative one takes it away), so an answer tells
+    whether the clicks before it were fed back. Of three masks the middle one is the best: the object under the click.
+    """
+
+    name = "counting"
+    version = "counting-v"
+    embedding_version = "counting-1"
+    embedding_nbytes = 1 << 16
+
+    def __init__(self, name: str = "counting") -> None:
+        self.name, self.version, self.embedding_version = name, f"{name}-v", f"{name}-1"
+        self.batches: list[list[int]] = []
+        self.decodes: list[tuple[int, bool, bool]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+        self.poison: set[int] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def encoded(self) -> list[int]:
+        """The painted numbers (blue of the first pixel) of all images, in the order of their encodes."""
+        return [number for batch in self.batches for number in batch]
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[ImageEmbedding]:
+        numbers = [int(image[0, 0, 2]) for image in images]
+        with self._lock:
+            self.batches.append(numbers)
+        self.entered.release()
+        assert self.open.wait(20)
+        if self.poison.intersection(numbers):
+            raise ValueError("this image cannot be encoded")
+        return [
+            ImageEmbedding({"objects": i[..., 0].copy()}, i.shape[:2], i.shape[:2], self.embedding_version)
+            for i in images
+        ]
+
+    def decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask_output: bool = False
+    ) -> Candidates:
+        objects = embedding.arrays["objects"]
+        logits, iou = [], []
+        for prompt in prompts:
+            with self._lock:
+                self.decodes.append((len(prompt.point_labels), prompt.mask_input is not None, multimask_output))
+            mask = np.zeros(objects.shape, bool) if prompt.mask_input is None else prompt.mask_input > 0
+            if prompt.box is not None and prompt.mask_input is None:
+                x0, y0, x1, y1 = (int(v) for v in prompt.box)
+                mask[y0:y1, x0:x1] = objects[y0:y1, x0:x1] > 0
+            if len(prompt.point_labels):
+                x, y = prompt.point_coords[-1].astype(int)
+                touched = (objects == objects[y, x]) & (objects > 0)
+                mask = mask | touched if prompt.point_labels[-1] else mask & ~touched
+            soft = np.where(mask, 8.0, -8.0).astype(np.float32)
+            logits.append([-soft, soft, np.abs(soft)] if multimask_output else [soft])
+            iou.append([0.2, 0.9, 0.4] if multimask_output else [0.8])
+        return Candidates(np.array(logits), np.array(iou, dtype=np.float32))
+
+    def upsample(self, embedding: ImageEmbedding, low_res_logits: np.ndarray) -> Mask:
+        return Mask.from_array(low_res_logits > 0)
+
+
+@pytest.fixture
+def counting() -> CountingSegmenter:
+    return CountingSegmenter()
+
+
+@pytest.fixture
+def make_counting() -> Callable[[str], CountingSegmenter]:
+    return CountingSegmenter
+
+
+@pytest.fixture
+def picture() -> Callable[..., Image]:
+    """Image number ``number`` with boxes (xyxy) painted as objects 1, 2, ..."""
+
+    def of(number: int, *boxes: tuple[int, int, int, int], size: tuple[int, int] = (40, 60)) -> Image:
+        pixels = np.zeros((*size, 3), dtype=np.uint8)
+        for value, (x0, y0, x1, y1) in enumerate(boxes, start=1):
+            pixels[y0:y1, x0:x1, 0] = value
+        pixels[..., 2] = number
+        pixels.setflags(write=False)
+        return Image(pixels, f"{number:064d}", f"{number:064d}")
 
     return of

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ _files = Table(
     Index("files_by_age", "last_used_ns"),
 )
 _ROWS_PER_STATEMENT = 500
+_ATTEMPTS, _ATTEMPT_PAUSE_S = 10, 0.1
 
 
 def _configure(connection: Any, _record: Any) -> None:
@@ -65,7 +67,7 @@ class CacheIndex:
     def open(self, files: Mapping[str, tuple[int, float]]) -> None:
         """Make the index agree with the files that are there: digest -> (bytes, last change in seconds)."""
         try:
-            self._engine = self._connect(files)
+            self._engine = self._connect_patiently(files)
         except OperationalError as error:
             self._warn(error)
         except DatabaseError as error:
@@ -74,16 +76,28 @@ class CacheIndex:
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             try:
-                self._engine = self._connect(files)
+                self._engine = self._connect_patiently(files)
             except SQLAlchemyError as again:
                 self._warn(again)
+
+    def _connect_patiently(self, files: Mapping[str, tuple[int, float]]) -> Engine:
+        """Another process may be creating the same database: SQLite does not wait for the switch to WAL."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._connect(files)
+            except OperationalError:
+                time.sleep(_ATTEMPT_PAUSE_S)
+        return self._connect(files)
 
     def _connect(self, files: Mapping[str, tuple[int, float]]) -> Engine:
         engine = create_engine(f"sqlite:///{self._path}", connect_args={"timeout": 30.0})
         event.listen(engine, "connect", _configure)
         try:
-            _metadata.create_all(engine)
             with engine.begin() as connection:
+                # Not create_all: it looks first and creates then, and another process may come in between.
+                connection.execute(CreateTable(_files, if_not_exists=True))
+                for index in _files.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
                 known = set(connection.execute(select(_files.c.digest)).scalars())
                 rows = [
                     {"digest": digest, "nbytes": size, "last_used_ns": int(changed * 1e9)}

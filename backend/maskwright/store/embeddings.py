@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -77,12 +78,12 @@ def _signature(key: EmbeddingKey, stored: StoredArrays) -> str:
     digest.update(json.dumps(dict(stored.metadata), sort_keys=True).encode())
     for name, array in sorted(stored.arrays.items()):
         digest.update(repr((name, array.dtype.str, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.update(np.asarray(array, order="C").reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def _serialise(key: EmbeddingKey, stored: StoredArrays) -> bytes:
-    arrays = {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in stored.arrays.items()}
     metadata = {
         "key": key.text(),
         "signature": _signature(key, stored),
@@ -186,6 +187,14 @@ class EmbeddingStore:
     def max_bytes(self) -> int:
         """Most bytes of files kept."""
         return self._max_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Free space on the folder's disk; 0 where it cannot be told."""
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close the index; the files stay."""
