@@ -6,11 +6,12 @@ The table ``data/imagenet_words.tsv`` was derived from WordNet 3.0 (its licence 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
 CLASSES = 1000
+CLOTHING = "n03051540"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Concept:
     offset: str
     words: tuple[str, ...]
     kinds: tuple[str, ...]
+
+
+WEARER = Concept("wearer", ("person", "human", "man", "woman", "people"), ())
+"""Added to what clothing is a kind of: ImageNet has no class for people, and its pictures of clothes show them worn."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,7 @@ def vocabulary() -> Vocabulary:
     """The table, read once."""
     text = resources.files("maskwright.models").joinpath("data/imagenet_words.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    concepts = [Concept(o, tuple(words.split(";")), tuple(filter(None, kinds.split(";")))) for o, words, kinds in rows]
     return Vocabulary(
-        tuple(
-            Concept(offset, tuple(words.split(";")), tuple(kinds.split(";")) if kinds else ())
-            for offset, words, kinds in rows
-        )
+        (*(replace(c, kinds=(*c.kinds, WEARER.offset)) if c.offset == CLOTHING else c for c in concepts), WEARER)
     )

