@@ -1,7 +1,8 @@
 """The one place that chooses device, arithmetic, attention kernel and CPU threads.
 
-CPU: float32. CUDA: float32 weights under bfloat16 autocast. Both use PyTorch's scaled dot-product attention, which
-picks the fastest kernel that the device has.
+CPU: float32. CUDA: float32 weights, the image encoder under bfloat16 autocast; prompts and mask decoder stay in
+float32, because the sines that encode a click's place lose it in bfloat16, and their cost is small. Both use PyTorch's
+scaled dot-product attention, which picks the fastest kernel that the device has.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ComputeDevice:
 
     Attributes:
         name: ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: Arithmetic of the heavy operations, ``float32`` or ``bfloat16``.
+        dtype: Arithmetic of the image encoder, ``float32`` or ``bfloat16``.
         attention: Attention implementation asked of transformers.
         prompts_per_pass: Most prompts in one decoder pass; bounds memory (about 40 MB a prompt for SAM).
     """
@@ -34,7 +35,7 @@ class ComputeDevice:
     name: str
     dtype: str
     attention: str = "sdpa"
-    prompts_per_pass: int = 32
+    prompts_per_pass: int = 4
 
     @property
     def torch(self) -> torch.device:
@@ -45,7 +46,15 @@ class ComputeDevice:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """No gradients, and autocast where the arithmetic is not float32."""
+        """No gradients, full precision."""
+        import torch
+
+        with torch.inference_mode():
+            yield
+
+    @contextmanager
+    def encoder_inference(self) -> Iterator[None]:
+        """No gradients, and autocast where the image encoder's arithmetic is not float32."""
         import torch
 
         reduced = self.dtype != "float32"
@@ -72,11 +81,15 @@ def choose_device(settings: Settings) -> ComputeDevice:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
-        return ComputeDevice("cuda", "bfloat16") if count else ComputeDevice("cpu", "float32")
+        return _cuda("cuda") if count else ComputeDevice("cpu", "float32")
     if int(wanted.partition(":")[2] or 0) >= count:
         found = f"{count} CUDA device(s) found" if count else "no CUDA device found"
         raise ModelUnavailable(f"MASKWRIGHT_DEVICE is {wanted}, but {found}; set it to auto or cpu")
-    return ComputeDevice(wanted, "bfloat16")
+    return _cuda(wanted)
+
+
+def _cuda(name: str) -> ComputeDevice:
+    return ComputeDevice(name, "bfloat16", prompts_per_pass=64)
 
 
 def bound_threads(settings: Settings) -> None:

@@ -57,7 +57,7 @@ class Family:
         """Name and versions of a checkpoint under this family; the loaded segmenter carries the same.
 
         Raises:
-            ModelUnavailable: If the checkpoint is known to be another family's.
+            ModelUnavailable: If the checkpoint is known to be another family's, or its configuration is malformed.
         """
         found = checkpoint.config.get("model_type")
         if checkpoint.config and self.model_types and found not in self.model_types:
@@ -67,7 +67,10 @@ class Family:
             )
         name = _readable_name(checkpoint.uri.location)
         base = f"{checkpoint.uri.scheme};{checkpoint.fingerprint};{device.dtype};encode={self.encode_revision}"
-        size = self.embedding_nbytes(checkpoint.config) if self.embedding_nbytes else 0
+        try:
+            size = self.embedding_nbytes(checkpoint.config) if self.embedding_nbytes else 0
+        except (TypeError, ValueError, ArithmeticError) as error:
+            raise ModelUnavailable(f"model {checkpoint.uri}: the sizes in its config.json are malformed") from error
         return ModelDescription(
             name=name,
             version=f"{name}-{_short_hash(f'{base};decode={self.decode_revision}')}",

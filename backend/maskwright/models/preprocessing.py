@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, ModelUnavailable
 
 Triple = tuple[float, float, float]
 
@@ -41,12 +41,16 @@ class InputFrame:
     std: Triple = IMAGENET_STD
 
     def with_statistics_of(self, processor: Mapping[str, Any]) -> InputFrame:
-        """The same frame with ``image_mean`` and ``image_std`` of a checkpoint's preprocessor configuration."""
+        """The same frame with ``image_mean`` and ``image_std`` of a checkpoint's preprocessor configuration.
+
+        Raises:
+            ModelUnavailable: If one of them does not hold three numbers.
+        """
         values = {"mean": processor.get("image_mean", self.mean), "std": processor.get("image_std", self.std)}
         triples: dict[str, Triple] = {}
         for name, value in values.items():
             if not isinstance(value, (list, tuple)) or len(value) != 3:
-                raise InvalidInput(f"the checkpoint's preprocessor configuration: image_{name} must hold 3 numbers")
+                raise ModelUnavailable(f"the checkpoint's preprocessor configuration: image_{name} must hold 3 numbers")
             triples[name] = (float(value[0]), float(value[1]), float(value[2]))
         return InputFrame(self.side, self.keep_aspect, **triples)
 

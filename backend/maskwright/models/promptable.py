@@ -62,7 +62,7 @@ class PromptableSegmenter(ABC):
         if not images:
             return []
         batch = torch.from_numpy(np.stack([self._frame.pixels(image) for image in images]))
-        with self._device.inference():
+        with self._device.encoder_inference():
             features = {
                 name: tensor.to("cpu", torch.float32).numpy()
                 for name, tensor in self._encode(batch.to(self._device.torch)).items()
