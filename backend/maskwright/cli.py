@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from maskwright import cli_doctor, cli_images
-from maskwright.cli_settings import settings_from
 from maskwright.errors import MaskwrightError
 
 if TYPE_CHECKING:
@@ -50,8 +49,9 @@ def serve(
 ) -> None:
     """Serve every installed platform until Ctrl-C or SIGTERM. Other settings come from MASKWRIGHT_* variables."""
     from maskwright.server.serve import serve as run
+    from maskwright.settings import read_settings
 
-    settings = settings_from(host=host, port=port, model=model)
+    settings = read_settings(host=host, port=port, model=model)
     start_logging(settings)
     run(settings, started=lambda url: print(f"Maskwright listens on {url} (Ctrl-C stops it)", flush=True))
 
@@ -75,7 +75,9 @@ def _join_platforms() -> None:
     for platform in installed_platforms():
         commands = platform.commands()
         if commands is not None:
-            app.add_typer(commands)
+            # Beside our own, not below a name: typer merges groups without a name only together with their callback.
+            app.registered_commands.extend(commands.registered_commands)
+            app.registered_groups.extend(commands.registered_groups)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli_settings import settings_from
-
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -24,8 +22,9 @@ def doctor(
 ) -> None:
     """Check this installation and what it is connected to; fails if something that is needed does not work."""
     from maskwright.doctor import examine
+    from maskwright.settings import read_settings
 
-    findings = list(examine(settings_from(model=model)))
+    findings = list(examine(read_settings(model=model)))
     healthy = all(finding.status != "fail" for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": healthy, "checks": [asdict(finding) for finding in findings]}, indent=1))

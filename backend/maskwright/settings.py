@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from maskwright.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MEGABYTE = 1024**2
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -82,3 +87,23 @@ class Settings(BaseSettings):
     def has_credentials(self) -> bool:
         """Whether any secret guards the server."""
         return bool(self.username) or bool(self.bearer_token.get_secret_value())
+
+
+def read_settings(**options: Any) -> Settings:
+    """The settings of this process, with every option that is not None put over its environment variable.
+
+    Raises:
+        InvalidInput: Naming the variables that are wrong, never their values: some are secrets.
+    """
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidInput("; ".join(_sentence(item) for item in error.errors())) from None
+    except SettingsError as error:
+        raise InvalidInput(f"the settings cannot be read: {error}") from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    where = "_".join(str(part) for part in error["loc"]).upper()
+    return f"MASKWRIGHT_{where}: {message}" if where else message

@@ -7,15 +7,11 @@ from typing import Annotated
 import typer
 
 from maskwright.errors import InvalidInput
-from maskwright.settings import Settings
+from maskwright.settings import read_settings
+from maskwright_label_studio import local_commands
 
 app = typer.Typer(no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    # With a callback the single command below keeps its name.
-    pass
+local_commands.register(app)
 
 
 @app.command("connect")
@@ -29,7 +25,7 @@ def connect_command(
     from maskwright_label_studio.client import LabelStudioClient
     from maskwright_label_studio.connect import connect, read_extra_params
 
-    settings = Settings()
+    settings = read_settings()
     key = settings.label_studio_api_key.get_secret_value()
     if not settings.label_studio_url or not key:
         raise InvalidInput("set MASKWRIGHT_LABEL_STUDIO_URL and MASKWRIGHT_LABEL_STUDIO_API_KEY")

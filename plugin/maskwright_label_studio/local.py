@@ -74,13 +74,13 @@ class LocalLabelStudio:
     Args:
         data_dir: Its database, uploads, secrets and log; made if missing, kept afterwards.
         executable: The ``label-studio`` program; None looks for it, see ``find_executable``.
-        port: Port to listen on; 0 takes a free one. Label Studio would silently move to another one if it were taken.
+        port: Port to prefer; another one is taken if it is not free.
         prepared: A data folder of a stopped server to begin with where ``data_dir`` is empty: saves the minute that the
             first start takes.
         settings: More environment variables for it.
 
     Raises:
-        InvalidInput: If the program is missing or the port is taken.
+        InvalidInput: If the program is missing.
         Unreachable: If it does not come up; the message ends with its last words.
     """
 
@@ -106,7 +106,7 @@ class LocalLabelStudio:
             shutil.copytree(prepared, self.data_dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("server.json"))
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._login = Login.load_or_create(self.data_dir / "login.json")
-        self._wanted_port = port
+        self._preferred = port
         self._server = ManagedServer(
             "Label Studio", state_file=self.data_dir / "server.json", log=self.data_dir / "label-studio.log",
             answers=self._answers,
@@ -160,9 +160,7 @@ class LocalLabelStudio:
         """Start, or find what is running; return when it answers."""
         if self._server.find():
             return
-        port = free_port(self._wanted_port)
-        if self._wanted_port not in (0, port):
-            raise InvalidInput(f"port {self._wanted_port} is taken; choose another one for Label Studio")
+        port = free_port(self._preferred)
         command = [str(self._program), "start", "--no-browser", "--internal-host", HOST, "--port", str(port),
                    "--enable-legacy-api-token", "--agree-fix-sqlite", "--log-level", "WARNING"]  # fmt: skip
         self._server.spawn(

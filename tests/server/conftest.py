@@ -15,7 +15,7 @@ from maskwright.server.app import create_app
 from maskwright.server.metrics import Metrics
 from maskwright.settings import Settings
 
-HEALTH = {"model": "classical", "version": "classical-1", "loaded": False, "queue": {"depth": 3}}
+HEALTH = {"model": "classical", "loaded": ["classical-1"], "queue": {"depth": 3}}
 
 
 class StandInPlatform:
@@ -63,7 +63,9 @@ def make_app() -> Callable[..., Flask]:
         metrics = Metrics()
         services = SimpleNamespace(
             settings=Settings(_env_file=None, **settings),
-            assistant=SimpleNamespace(health=lambda: dict(health), close=lambda: None),
+            assistant=SimpleNamespace(
+                health=lambda: dict(health), model_version=lambda labels: "classical-0a1b", close=lambda: None
+            ),
             jobs=SimpleNamespace(jobs=lambda: (), close=lambda: None),
             observe=metrics.observe,
         )

@@ -7,20 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-def test_health_tells_the_model_and_whether_it_is_loaded(make_app):
+def test_health_tells_the_model_its_version_and_that_it_is_loaded(make_app):
     answer = make_app().test_client().get("/health")
     assert answer.status_code == 200
     assert answer.json["status"] == "UP"
     assert answer.json["model"] == "classical"
+    assert answer.json["version"] == "classical-0a1b"
+    assert answer.json["loaded"] is True
+
+
+def test_health_is_up_before_the_model_was_needed(make_app):
+    answer = make_app(health={"model": "classical", "loaded": []}).test_client().get("/health")
+    assert answer.status_code == 200
     assert answer.json["loaded"] is False
+    assert answer.json["version"] is None
 
 
 def test_health_names_the_reason_when_the_model_cannot_be_had(make_app):
-    answer = (
-        make_app(health={"model": "sam:x", "loaded": False, "degraded": "no weights for sam:x"})
-        .test_client()
-        .get("/health")
-    )
+    state = {"model": "sam:x", "loaded": [], "degraded": "no weights for sam:x"}
+    answer = make_app(health=state).test_client().get("/health")
     assert answer.status_code == 503
     assert answer.json["degraded"] == "no weights for sam:x"
 

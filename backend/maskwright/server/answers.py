@@ -40,9 +40,7 @@ class OrjsonProvider(JSONProvider):
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         """A JSON response from one object or from keyword arguments."""
-        return self._app.response_class(
-            self._bytes(self._prepare_response_obj(args, kwargs)), mimetype="application/json"
-        )
+        return Response(self._bytes(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
 
     @staticmethod
     def _bytes(obj: Any) -> bytes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 
+from maskwright.errors import MaskwrightError
+from maskwright.labels import LabelSet
 from maskwright.server.answers import install_answers
 from maskwright.server.auth import install_auth
 from maskwright.server.metrics import Metrics
@@ -52,16 +56,24 @@ def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platfor
 
 
 def describe_health(services: Services) -> tuple[dict[str, Any], int]:
-    """The answer of ``/health`` and its status: 200 while the default model works or waits for its first use, else 503.
+    """The answer of ``/health`` and its status: 503 while the default model is known not to work, else 200.
 
-    Loads nothing and waits for nothing: platforms give it a second.
+    Loads nothing and waits for nothing: platforms give it a second. ``model`` is the default model's URI, ``version``
+    its version once something is loaded, ``loaded`` whether that is so, and ``degraded`` why it does not work.
     """
     state = services.assistant.health()
+    loaded = bool(state.pop("loaded", ()))
+    version = None
+    if loaded:
+        with suppress(MaskwrightError):
+            version = services.assistant.model_version(LabelSet(()))
     reason = state.get("degraded")
-    status = "UP" if not reason else "DEGRADED"
-    return {"status": status, **state}, 200 if not reason else 503
+    status = "DEGRADED" if reason else "UP"
+    return {"status": status, "version": version, "loaded": loaded, **state}, 503 if reason else 200
 
 
 def describe_state(services: Services) -> dict[str, Any]:
     """Numbers for ``/metrics``: queue depths, caches, jobs."""
-    return {**services.assistant.health(), "jobs": len(services.jobs.jobs())}
+    state = services.assistant.health()
+    jobs = Counter(str(job.state) for job in services.jobs.jobs())
+    return {**state, "loaded": len(state.get("loaded", ())), "jobs": jobs}

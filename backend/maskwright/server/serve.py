@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import threading
@@ -10,15 +11,20 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from maskwright.errors import InvalidInput, Refused
+from maskwright.errors import InvalidInput, MaskwrightError, Refused
 from maskwright.settings import LOOPBACK_HOSTS, Settings
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from maskwright.assist.assistant import Assistant
     from maskwright.assist.services import Services
+    from maskwright.server.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+RETRY_S = 60.0
 _SPARE_BYTES = 1024**2
 
 
@@ -109,15 +115,21 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
 
     Raises:
         Refused: See ``check_bind``.
+        InvalidInput: If the model URI is malformed.
         InvalidInput: If the address cannot be bound.
     """
+    from maskwright.models.uri import parse_model_uri
     from maskwright.server.app import create_app
     from maskwright.server.metrics import Metrics
     from maskwright.server.platforms import installed_platforms
 
     check_bind(settings)
+    parse_model_uri(settings.model)
     metrics = Metrics()
     services = build_services(settings, metrics)
+    ending = threading.Event()
+    # Loaded while the server already answers: /health tells how far it is, and who clicks first waits for this load.
+    threading.Thread(target=_load_model, args=(services.assistant, ending), name="load-model", daemon=True).start()
     try:
         server = WebServer(
             create_app(services, metrics, installed_platforms()), host=settings.host, port=settings.port,
@@ -136,11 +148,12 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
             for number, handler in previous.items():
                 signal.signal(number, handler)
     finally:
+        ending.set()
         services.jobs.close()
         services.assistant.close()
 
 
-def build_services(settings: Settings, metrics: Any) -> Services:
+def build_services(settings: Settings, metrics: Metrics) -> Services:
     """What does the work of one process, measured by ``metrics``; loads no model."""
     from maskwright.assist.assistant import Assistant
     from maskwright.assist.jobs import BackgroundJobs
@@ -152,6 +165,17 @@ def build_services(settings: Settings, metrics: Any) -> Services:
         jobs=BackgroundJobs(max_pending=settings.queue_size),
         observe=metrics.observe,
     )
+
+
+def _load_model(assistant: Assistant, ending: threading.Event) -> None:
+    """Load the default model; while that fails (no network yet, a folder not mounted), try again now and then."""
+    while not ending.is_set():
+        try:
+            assistant.segmenter()
+            return
+        except MaskwrightError as error:
+            log.error("the default model is not available: %s", error)
+        ending.wait(RETRY_S)
 
 
 def _bind(host: str, port: int) -> socket.socket:
