@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.masks import pairwise_intersection
+from maskwright.masks import Mask, pairwise_intersection
 from maskwright.models.protocols import Proposals
 
 CONTAINED = 0.95
 """A mask with at least this part of it inside another ..."""
 CONTAINED_IOU = 0.5
 """... says the same as the other if their IoU is at least this; smaller ones are its parts, which is something else."""
+
+Numbers = NDArray[np.int64]
 
 
 def distinct(proposals: Proposals, duplicate_iou: float) -> Proposals:
@@ -20,38 +24,53 @@ def distinct(proposals: Proposals, duplicate_iou: float) -> Proposals:
     Two masks are duplicates if their IoU is at least ``duplicate_iou``, or if one nearly contains the other and is not
     more than about twice as large. Empty masks go.
     """
-    quality = proposals.predicted_iou * proposals.stability
-    order = [int(i) for i in np.argsort(-quality, kind="stable") if not proposals.masks[i].is_empty]
+    order = np.argsort(-(proposals.predicted_iou * proposals.stability), kind="stable")
     masks = [proposals.masks[i] for i in order]
-    stay: list[int] = []
-    if masks:
-        shared = np.asarray(pairwise_intersection(masks, masks), dtype=np.float64)
-        areas = shared.diagonal()
-        iou = shared / (areas[:, None] + areas[None, :] - shared)
-        inside = shared / np.minimum(areas[:, None], areas[None, :])
-        same = (iou >= duplicate_iou) | ((inside >= CONTAINED) & (iou >= CONTAINED_IOU))
-        gone = np.zeros(len(masks), dtype=bool)
-        for i in range(len(masks)):
-            if not gone[i]:
-                stay.append(i)
-                gone |= same[i]
-    kept = [order[i] for i in stay]
+    areas = np.array([mask.area for mask in masks], dtype=np.int64)
+
+    def same(i: int, others: Numbers) -> NDArray[np.bool_]:
+        shared = shared_areas(masks[i], [masks[j] for j in others])
+        iou = shared / (areas[i] + areas[others] - shared)
+        contained = shared >= CONTAINED * np.minimum(areas[i], areas[others])
+        repeated: NDArray[np.bool_] = (iou >= duplicate_iou) | (contained & (iou >= CONTAINED_IOU))
+        return repeated
+
+    boxes = np.array([mask.box for mask in masks], dtype=np.int64).reshape(-1, 4)
+    kept = order[_first_of_each(boxes, areas, min(duplicate_iou, CONTAINED_IOU), same)]
     return Proposals(tuple(proposals.masks[i] for i in kept), proposals.predicted_iou[kept], proposals.stability[kept])
 
 
-def distinct_low_res(masks: NDArray[np.bool_], quality: NDArray[np.float32], duplicate_iou: float) -> NDArray[np.int64]:
-    """Indices of those of (n, h, w) masks that no better one repeats with IoU >= ``duplicate_iou``; best first.
-
-    The boxes decide which pairs are looked at: two masks cannot have a higher IoU than the smaller has in the larger's
-    box, so a pair whose boxes hardly meet needs no look at its pixels.
-    """
+def distinct_low_res(masks: NDArray[np.bool_], quality: NDArray[np.float32], duplicate_iou: float) -> Numbers:
+    """Indices of those of (n, h, w) masks that no better one repeats with IoU >= ``duplicate_iou``; best first."""
     order = np.argsort(-quality, kind="stable")
-    boxes = np.array([_box(masks[i]) for i in order], dtype=np.int64).reshape(-1, 4)
     bits = np.packbits(masks[order].reshape(len(order), -1), axis=1)
     areas = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+
+    def same(i: int, others: Numbers) -> NDArray[np.bool_]:
+        shared = np.bitwise_count(bits[others] & bits[i]).sum(axis=1, dtype=np.int64)
+        repeated: NDArray[np.bool_] = shared >= duplicate_iou * (areas[others] + areas[i] - shared)
+        return repeated
+
+    boxes = np.array([_box(masks[i]) for i in order], dtype=np.int64).reshape(-1, 4)
+    kept: Numbers = order[_first_of_each(boxes, areas, duplicate_iou, same)].astype(np.int64)
+    return kept
+
+
+def shared_areas(mask: Mask, others: Sequence[Mask]) -> Numbers:
+    """(n,) pixels that ``mask`` shares with each of ``others``."""
+    return np.asarray(pairwise_intersection([mask], others), dtype=np.int64).reshape(len(others))
+
+
+def _first_of_each(
+    boxes: Numbers, areas: Numbers, least_iou: float, same: Callable[[int, Numbers], NDArray[np.bool_]]
+) -> list[int]:
+    """Greedy suppression in the order given: positions of the non-empty masks that repeat none before them.
+
+    The pixels of a pair are compared only if an IoU of ``least_iou`` is possible, going by their boxes and areas.
+    """
     gone = areas == 0
     stay: list[int] = []
-    for i in range(len(order)):
+    for i in range(len(areas)):
         if gone[i]:
             continue
         stay.append(i)
@@ -59,11 +78,10 @@ def distinct_low_res(masks: NDArray[np.bool_], quality: NDArray[np.float32], dup
         width = np.minimum(boxes[later, 2], boxes[i, 2]) - np.maximum(boxes[later, 0], boxes[i, 0])
         height = np.minimum(boxes[later, 3], boxes[i, 3]) - np.maximum(boxes[later, 1], boxes[i, 1])
         most = np.minimum(np.clip(width, 0, None) * np.clip(height, 0, None), np.minimum(areas[later], areas[i]))
-        later, most = later[most > 0], most[most > 0]
-        later = later[most / np.maximum(areas[later], areas[i]) >= duplicate_iou]
-        shared = np.bitwise_count(bits[later] & bits[i]).sum(axis=1, dtype=np.int64)
-        gone[later[shared >= duplicate_iou * (areas[later] + areas[i] - shared)]] = True
-    return order[stay].astype(np.int64)
+        likely = later[(most > 0) & (most >= least_iou * np.maximum(areas[later], areas[i]))]
+        if len(likely):
+            gone[likely[same(i, likely)]] = True
+    return stay
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.assist.duplicates import shared_areas
 from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
 from maskwright.assist.thresholds import family_thresholds
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.masks import pairwise_intersection
 from maskwright.models.protocols import Proposals, RegionClassifier, Segmenter
 from maskwright.regions import Provenance, Region
 
 COVERED = 0.8
-"""A region goes if better regions of its class hold at least this part of it, or are held by it and fill this part."""
+"""A region goes if better regions of its class hold at least this part of it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def preannotate(
     observe("classify", time.perf_counter() - started)
     # Overlaps are settled among the regions that are good enough, so that a dropped one hides nothing.
     good = [region for region in regions if region.score >= options.threshold(region.label or "")]
-    kept = _uncovered(sorted(good, key=lambda region: -region.score))[: options.max_regions]
+    kept = _uncovered(sorted(good, key=lambda region: -region.score), options.max_regions)
     if kept:
         score = float(np.mean([region.score for region in kept]))
     else:
@@ -182,20 +182,18 @@ def _classified(
     return regions
 
 
-def _uncovered(regions: list[Region]) -> list[Region]:
-    """Without those that repeat better regions of their own class: parts of one, and groups of several.
+def _uncovered(regions: list[Region], most: int) -> list[Region]:
+    """The first ``most`` of the regions, best first, that do not repeat better ones of their own class.
 
-    Regions of different classes may lie in each other: a tie is not a person.
+    Parts of a kept region repeat it, and so does a group whose members are kept. Regions of different classes may lie
+    in each other: a tie is not a person.
     """
     kept: list[Region] = []
-    for label in dict.fromkeys(region.label for region in regions):
-        alike = [region for region in regions if region.label == label]
-        shared = np.asarray(pairwise_intersection([r.mask for r in alike], [r.mask for r in alike]), dtype=np.float64)
-        areas = shared.diagonal()
-        stay: list[int] = []
-        for i in range(len(alike)):
-            # The kept ones hardly overlap, so their shares add up.
-            if not stay or shared[i, stay].sum() < COVERED * areas[i]:
-                stay.append(i)
-        kept += [alike[i] for i in stay]
-    return sorted(kept, key=lambda region: -region.score)
+    for region in regions:
+        if len(kept) == most:
+            break
+        alike = [other.mask for other in kept if other.label == region.label]
+        # The kept ones of a class hardly overlap, so their shares add up.
+        if not alike or shared_areas(region.mask, alike).sum() < COVERED * region.mask.area:
+            kept.append(region)
+    return kept
