@@ -43,7 +43,7 @@ def distinct(proposals: Proposals, duplicate_iou: float) -> Proposals:
 def distinct_low_res(masks: NDArray[np.bool_], quality: NDArray[np.float32], duplicate_iou: float) -> Numbers:
     """Indices of those of (n, h, w) masks that no better one repeats with IoU >= ``duplicate_iou``; best first."""
     order = np.argsort(-quality, kind="stable")
-    bits = np.packbits(masks[order].reshape(len(order), -1), axis=1)
+    bits = np.packbits(masks[order].reshape(len(order), masks.shape[1] * masks.shape[2]), axis=1)
     areas = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
 
     def same(i: int, others: Numbers) -> NDArray[np.bool_]:
