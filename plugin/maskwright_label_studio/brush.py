@@ -132,8 +132,11 @@ class _Stream(NamedTuple):
         if len(data) * 8 < _HEADER_BITS:
             raise InvalidInput(f"rle: {len(data)} bytes are less than a brush stream's header")
         head = int.from_bytes(data[:7]) >> 3
+        samples, sample_bits = head >> 21, (head >> 16 & 31) + 1
         run_sizes = tuple((head >> shift & 15) + 1 for shift in (12, 8, 4, 0))
-        return cls(data + bytes(16), len(data) * 8, head >> 21, (head >> 16 & 31) + 1, run_sizes)
+        # Were every sample a token of its own, it would take so many bits; whatever follows cannot be part of it.
+        bits = min(len(data) * 8, _HEADER_BITS + samples * (3 + max(run_sizes) + sample_bits))
+        return cls(data[: bits // 8 + 1] + bytes(16), bits, samples, sample_bits, run_sizes)
 
     def list_length(self, at: int) -> int:
         """How many bits a list of samples takes that begins at bit ``at``."""

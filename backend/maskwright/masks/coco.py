@@ -35,7 +35,7 @@ def compress(lengths: NDArray[np.int64]) -> bytes:
     place = np.arange(len(owner)) - (ends - groups)[owner]
     codes = (numbers[owner] >> (5 * place)) & 0x1F | _MORE
     codes[ends - 1] &= ~_MORE
-    return (codes + _OFFSET).astype(np.uint8).tobytes()
+    return bytes((codes + _OFFSET).astype(np.uint8))
 
 
 def decompress(counts: bytes, where: str) -> NDArray[np.int64]:
@@ -63,7 +63,8 @@ def decompress(counts: bytes, where: str) -> NDArray[np.int64]:
     if (groups > _MOST_GROUPS).any():
         raise InvalidInput(f"{where}: a run length takes more than {_MOST_GROUPS} characters, so it cannot be meant")
     place = np.arange(len(codes)) - np.repeat(starts, groups)
-    numbers = np.add.reduceat((codes & 0x1F) << (5 * place), starts) if len(codes) else codes
+    groups_in_place = (codes & 0x1F) << 5 * place
+    numbers: NDArray[np.int64] = np.add.reduceat(groups_in_place, starts) if len(codes) else codes
     numbers -= np.where(codes[ends] & _SIGN, 1, 0) << (5 * groups)
     for first in (1, 2):
         numbers[first::2] = np.cumsum(numbers[first::2])

@@ -32,19 +32,26 @@ def pairwise_intersection(first: Sequence[Mask], second: Sequence[Mask]) -> NDAr
     areas = np.zeros((len(first), len(second)), dtype=np.int64)
     if not areas.size:
         return areas
-    boxes = np.array([mask.box for mask in first])
-    starts = np.cumsum([0, *(len(mask.edges) for mask in first)])
+    height, width = first[0].size
     edges = [mask.edges for mask in first]
+    boxes = np.array([mask.box for mask in first])
+    # The edges of all masks on one increasing scale, to find for all of them at once which runs lie in some columns.
+    behind = height * width + 1
+    scale = np.concatenate([e + m * behind for m, e in enumerate(edges)])
+    offsets = np.cumsum([0, *map(len, edges)])[:-1]
     for n, other in enumerate(second):
         left, top, right, bottom = other.box
         meets = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
         near = np.flatnonzero(meets)
-        if not len(near):
-            continue
-        reached = covered(other.edges, np.concatenate([edges[m] for m in near]))
-        inside = reached[1::2] - reached[::2]
-        lengths = (starts[near + 1] - starts[near]) // 2
-        areas[near, n] = np.add.reduceat(inside, np.cumsum(lengths) - lengths)
+        columns = np.array([left, right], dtype=np.int64)[:, None] * height
+        begin, end = np.searchsorted(scale, columns + near * behind) - offsets[near]
+        begin, end = begin & ~1, (end + 1) & ~1  # whole runs
+        near, begin, end = near[begin < end], begin[begin < end], end[begin < end]
+        if len(near):
+            parts = [edges[m][b:e] for m, b, e in zip(near.tolist(), begin.tolist(), end.tolist(), strict=True)]
+            reached = covered(other.edges, np.concatenate(parts))
+            runs = (end - begin) // 2
+            areas[near, n] = np.add.reduceat(reached[1::2] - reached[::2], np.cumsum(runs) - runs)
     return areas
 
 
@@ -64,4 +71,5 @@ def pairwise_iou(first: Sequence[Mask], second: Sequence[Mask]) -> NDArray[np.fl
     both = pairwise_intersection(first, second)
     areas = [np.array([mask.area for mask in masks], dtype=np.int64) for masks in (first, second)]
     either = areas[0][:, None] + areas[1][None, :] - both
-    return both / np.maximum(either, 1)
+    iou: NDArray[np.float64] = both / np.maximum(either, 1)
+    return iou

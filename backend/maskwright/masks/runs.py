@@ -88,10 +88,12 @@ def covered(edges: Edges, positions: NDArray[np.int64]) -> NDArray[np.int64]:
     Returns:
         (m,) int64.
     """
-    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(edges[1::2] - edges[::2])])
-    index = np.searchsorted(edges, positions, side="right")
-    opened = np.concatenate([edges, np.zeros(1, dtype=np.int64)])[index - 1]
-    result: NDArray[np.int64] = before[index // 2] + np.where(index % 2 == 1, positions - opened, 0)
+    # Past an even number of edges the answer stays what it was; past an odd number it grows with the position.
+    base = np.zeros(len(edges) + 1, dtype=np.int64)
+    base[2::2] = np.cumsum(edges[1::2] - edges[::2])
+    base[1::2] = base[:-1:2] - edges[::2]
+    passed = np.searchsorted(edges, positions, side="right")
+    result: NDArray[np.int64] = base[passed] + (passed & 1) * positions
     return result
 
 
