@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from maskwright.errors import InvalidInput, NotFound, Refused, Unreachable
@@ -16,6 +17,7 @@ from maskwright.settings import Settings
 from maskwright.store.remote import AccessDenied, FetchPolicy, Origin, post_json
 
 _LEGACY = re.compile(r"[0-9a-fA-F]{40}")
+_EXCHANGE_TIMEOUT_S = 10.0
 _LIFETIME_S = 300.0
 _LONGEST_LIFETIME_S = 3600.0
 _MARGIN_S = 30.0
@@ -35,7 +37,7 @@ class Credentials:
     Args:
         api_key: Legacy token (40 hexadecimal digits) or personal access token (a JWT of type ``refresh``).
         base_url: Base URL of the Label Studio server that issued it.
-        policy: How the server may be reached; the default trusts ``base_url`` (an operator configured it).
+        policy: How the server may be reached to exchange the token; by default only if it is a public host.
         clock: Seconds that never go back.
 
     Raises:
@@ -53,9 +55,7 @@ class Credentials:
         self.origin = Origin.of(base_url)
         self._key = api_key.strip()
         self._refresh_url = base_url.rstrip("/") + "/api/token/refresh/"
-        self._policy = policy or FetchPolicy(
-            trusted_origins=frozenset({self.origin}), max_bytes=_MAX_ANSWER_BYTES, timeout_s=10.0
-        )
+        self._policy = replace(policy or FetchPolicy(), max_bytes=_MAX_ANSWER_BYTES, timeout_s=_EXCHANGE_TIMEOUT_S)
         self._clock = clock
         self._lock = threading.Lock()
         self._access = ""
@@ -79,7 +79,17 @@ class Credentials:
             return None
         if not settings.label_studio_url:
             raise InvalidInput("MASKWRIGHT_LABEL_STUDIO_API_KEY needs MASKWRIGHT_LABEL_STUDIO_URL: whose key it is")
-        return cls(key, settings.label_studio_url)
+        trusted = (Origin.of(settings.label_studio_url),)
+        return cls(key, settings.label_studio_url, policy=FetchPolicy.from_settings(settings, trusted))
+
+    @classmethod
+    def of_setup(cls, settings: Settings, hostname: str, access_token: str) -> Credentials:
+        """What a ``/setup`` request brought: its token, for its host, which is reached like any untrusted host.
+
+        Raises:
+            InvalidInput: If either is malformed.
+        """
+        return cls(access_token, hostname, policy=FetchPolicy.from_settings(settings))
 
     def __repr__(self) -> str:
         kind = "legacy" if self.is_legacy else "personal"

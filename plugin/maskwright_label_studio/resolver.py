@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 
-from maskwright.errors import InvalidInput, Refused, TooLarge
+from maskwright.errors import InvalidInput, NotFound, Refused, TooLarge
 from maskwright.settings import Settings
 from maskwright.store.remote import AccessDenied, FetchPolicy, Origin, fetch_bytes
 from maskwright_label_studio.credentials import HOW_TO_GET_A_KEY, Credentials
@@ -115,7 +115,13 @@ class ImageResolver:
         if task_id is None:
             raise InvalidInput("a cloud URI is resolved by Label Studio for a task, but the request names no task id")
         encoded = base64.urlsafe_b64encode(uri.encode()).decode()
-        return self._from_server(f"/tasks/{int(task_id)}/resolve/?fileuri={encoded}")
+        try:
+            return self._from_server(f"/tasks/{int(task_id)}/resolve/?fileuri={encoded}")
+        except NotFound as error:
+            raise NotFound(
+                f"the cloud object of task {int(task_id)} is missing, or Label Studio has no storage connected to the "
+                "project that covers it"
+            ) from error
 
     def _from_data_uri(self, uri: str) -> bytes:
         header, comma, body = uri.partition(",")

@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import warnings
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -189,6 +190,9 @@ def small_files() -> dict[str, bytes]:
         buffer = io.BytesIO()
         picture.save(buffer, file_format, **options)
         files[name] = buffer.getvalue()
+    colours_16 = rng.integers(0, 65535, (5, 6, 3), dtype=np.uint16)
+    for name, suffix in {"PNG, 16-bit colour": ".png", "TIFF, 16-bit colour": ".tif"}.items():
+        files[name] = cv2.imencode(suffix, colours_16)[1].tobytes()
     return files
 
 

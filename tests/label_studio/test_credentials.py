@@ -13,7 +13,7 @@ import pytest
 
 from maskwright.errors import InvalidInput, Refused, Unreachable
 from maskwright.settings import Settings
-from maskwright.store.remote import Origin
+from maskwright.store.remote import FetchPolicy, Origin
 from maskwright_label_studio.credentials import Credentials
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
@@ -27,6 +27,9 @@ def jwt(**claims: object) -> str:
 
 
 PERSONAL = jwt(token_type="refresh", exp=8_000_000_000, iat=1_700_000_000)
+
+
+LOOPBACK = FetchPolicy(allow_private_hosts=True)
 
 
 class TokenServer:
@@ -61,6 +64,16 @@ class TokenServer:
         threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
 
 
+def of_operator(server: TokenServer) -> Credentials:
+    credentials = Credentials.of_operator(operator(label_studio_url=server.url, label_studio_api_key=PERSONAL))
+    assert credentials is not None
+    return credentials
+
+
+def operator(**values: object) -> Settings:
+    return Settings(_env_file=None, **values)
+
+
 @pytest.fixture
 def server() -> Iterator[TokenServer]:
     running = TokenServer()
@@ -77,7 +90,8 @@ def test_a_legacy_token_is_sent_as_it_is_and_never_exchanged(server):
 
 
 def test_a_personal_token_is_exchanged_once_and_its_access_token_reused(server):
-    credentials = Credentials(PERSONAL, server.url + "/")
+    server.url += "/"
+    credentials = of_operator(server)
     first = credentials.headers()
     assert first["Authorization"].startswith("Bearer ey")
     assert PERSONAL not in first["Authorization"]
@@ -87,7 +101,7 @@ def test_a_personal_token_is_exchanged_once_and_its_access_token_reused(server):
 
 def test_an_access_token_is_renewed_before_it_expires(server):
     now = [1000.0]
-    credentials = Credentials(PERSONAL, server.url, clock=lambda: now[0])
+    credentials = Credentials(PERSONAL, server.url, policy=LOOPBACK, clock=lambda: now[0])
     first = credentials.headers()
     now[0] += 260
     assert credentials.headers() == first
@@ -99,7 +113,7 @@ def test_an_access_token_is_renewed_before_it_expires(server):
 def test_the_lifetime_is_what_the_server_says(server):
     now = [0.0]
     server.lifetime = 60
-    credentials = Credentials(PERSONAL, server.url, clock=lambda: now[0])
+    credentials = Credentials(PERSONAL, server.url, policy=LOOPBACK, clock=lambda: now[0])
     credentials.headers()
     now[0] = 29
     credentials.headers()
@@ -110,7 +124,7 @@ def test_the_lifetime_is_what_the_server_says(server):
 
 
 def test_a_refused_access_token_is_renewed_once_for_all_who_held_it(server):
-    credentials = Credentials(PERSONAL, server.url)
+    credentials = of_operator(server)
     stale = credentials.headers()
     assert credentials.invalidate(stale) is True
     fresh = credentials.headers()
@@ -124,7 +138,7 @@ def test_a_refused_access_token_is_renewed_once_for_all_who_held_it(server):
 
 def test_threads_that_ask_together_cause_one_exchange(server):
     server.delay = 0.2
-    credentials = Credentials(PERSONAL, server.url)
+    credentials = of_operator(server)
     answers: list[dict[str, str]] = []
     threads = [threading.Thread(target=lambda: answers.append(credentials.headers())) for _ in range(16)]
     for thread in threads:
@@ -139,12 +153,12 @@ def test_threads_that_ask_together_cause_one_exchange(server):
 def test_a_revoked_personal_token_is_explained(server):
     server.status = 401
     with pytest.raises(Refused, match="personal access token: it is wrong, expired or revoked"):
-        Credentials(PERSONAL, server.url).headers()
+        of_operator(server).headers()
 
 
 def test_a_failed_exchange_is_tried_anew_next_time(server):
     server.status = 503
-    credentials = Credentials(PERSONAL, server.url)
+    credentials = of_operator(server)
     with pytest.raises(Unreachable):
         credentials.headers()
     server.status = 200
@@ -155,13 +169,13 @@ def test_a_failed_exchange_is_tried_anew_next_time(server):
 def test_a_server_that_does_not_answer_like_label_studio_is_named(server, body):
     server.body = body
     with pytest.raises(Unreachable):
-        Credentials(PERSONAL, server.url).headers()
+        of_operator(server).headers()
 
 
 def test_a_server_without_personal_tokens_points_at_the_url(server):
     server.status = 404
     with pytest.raises(Unreachable, match="MASKWRIGHT_LABEL_STUDIO_URL"):
-        Credentials(PERSONAL, server.url).headers()
+        of_operator(server).headers()
 
 
 def test_the_rejection_of_a_legacy_token_says_that_they_are_disabled_by_default():
@@ -190,18 +204,28 @@ def test_other_keys_are_refused_without_being_repeated(key, message):
 
 
 def test_the_operators_key_belongs_to_the_operators_server():
-    def settings(**values: str) -> Settings:
-        return Settings(_env_file=None, **values)
-
-    assert Credentials.of_operator(settings()) is None
-    assert Credentials.of_operator(settings(label_studio_url="http://ls:8080")) is None
-    credentials = Credentials.of_operator(settings(label_studio_url="http://LS:8080/x", label_studio_api_key=LEGACY))
+    assert Credentials.of_operator(operator()) is None
+    assert Credentials.of_operator(operator(label_studio_url="http://ls:8080")) is None
+    credentials = Credentials.of_operator(operator(label_studio_url="http://LS:8080/x", label_studio_api_key=LEGACY))
     assert credentials is not None
     assert credentials.origin == Origin("http", "ls", 8080)
     with pytest.raises(InvalidInput, match="MASKWRIGHT_LABEL_STUDIO_URL"):
-        Credentials.of_operator(settings(label_studio_api_key=LEGACY))
+        Credentials.of_operator(operator(label_studio_api_key=LEGACY))
 
 
 def test_a_representation_does_not_show_the_key():
     for key in (LEGACY, PERSONAL):
         assert key not in repr(Credentials(key, "http://ls:8080"))
+
+
+def test_a_token_from_setup_is_exchanged_only_where_any_task_may_lead(server):
+    with pytest.raises(Refused, match="private network"):
+        Credentials.of_setup(operator(), server.url, PERSONAL).headers()
+    settings = operator(allow_private_hosts=True, allowed_hosts="ls.test")
+    with pytest.raises(Refused, match="MASKWRIGHT_ALLOWED_HOSTS"):
+        Credentials.of_setup(settings, server.url, PERSONAL).headers()
+    assert server.received == []
+    credentials = Credentials.of_setup(operator(allow_private_hosts=True), server.url, PERSONAL)
+    assert credentials.headers()["Authorization"].startswith("Bearer ")
+    with pytest.raises(InvalidInput):
+        Credentials.of_setup(operator(), "not a url", LEGACY)

@@ -55,8 +55,8 @@ def to_rgb(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> tu
 
     More than 8 bits per sample: the window is applied; without one the range between the smallest and the largest
     finite sample of the image, over all its colours, becomes 0..255 (an image of one value becomes black, and so does
-    NaN). Transparency is laid over white, the page that a browser shows it on. Embedded colour profiles are not
-    applied.
+    NaN). Transparency is laid over white, the page that a browser shows it on. CMYK in a
+    JPEG is taken as inverted, as Adobe writes it. Embedded colour profiles are not applied.
 
     Args:
         image: An open file, its header checked.
@@ -70,7 +70,7 @@ def to_rgb(image: ImageFile.ImageFile, data: bytes, window: Window | None) -> tu
         InvalidInput: If the pixel layout is not supported.
     """
     deep = _sample_bits(image, data) > 8
-    image.load()
+    image.load()  # for 16-bit colour too: OpenCV would take a truncated file without a word
     if image.mode in _DEEP_GREY:
         samples: NDArray[Any] = np.asarray(image)
         if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
