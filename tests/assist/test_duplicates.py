@@ -43,7 +43,7 @@ def test_one_of_each_stays_and_it_is_the_best(items, duplicate_iou):
 @given(st.lists(st.tuples(boxes, st.floats(0.125, 1, width=32)), max_size=12), st.sampled_from([0.3, 0.7, 0.9]))
 def test_low_resolution_masks_are_told_apart_by_iou_alone(items, duplicate_iou):
     given_ones = proposals([box for box, _ in items], [quality for _, quality in items])
-    pixels = np.array([mask.to_array() for mask in given_ones.masks]).reshape(-1, *SIZE)
+    pixels = np.array([mask.to_array() for mask in given_ones.masks], dtype=bool).reshape(-1, *SIZE)
     kept = distinct_low_res(pixels, given_ones.predicted_iou, duplicate_iou)
     masks = given_ones.masks
     for n, i in enumerate(kept):
