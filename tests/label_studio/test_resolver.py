@@ -257,7 +257,7 @@ def test_a_cloud_link_without_task_is_refused(label_studio):
 
 def test_a_cloud_link_that_label_studio_does_not_know_points_at_the_storage(label_studio):
     label_studio.answer = lambda path, authorization: (404, {}, b"")
-    with pytest.raises(NotFound, match="cloud object of task 7 .*no storage connected"):
+    with pytest.raises(NotFound, match=r"cloud object of task 7 .*no storage connected"):
         resolver(label_studio).fetch("s3://bucket/a.png", 7)
 
 
