@@ -44,9 +44,9 @@ class Interaction:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """What one prompt led to."""
+    """What one prompt led to: (h, w) logits, in half precision where they are remembered."""
 
-    logits: NDArray[np.float32]
+    logits: NDArray[np.float32] | NDArray[np.float16]
     predicted_iou: float
 
 
@@ -89,7 +89,7 @@ class Interactor:
         embeddings: EmbeddingService,
         *,
         tile_size: int,
-        memory_bytes: int = 32 * 1024**2,
+        memory_bytes: int = 12 * 1024**2,
         observe: Callable[[str, float], None] = lambda stage, seconds: None,
     ) -> None:
         self._embeddings = embeddings
@@ -126,7 +126,8 @@ class Interactor:
             return Interaction(Mask.empty(image.size), 0.0, None, None)
         window = window_for(prompt, image.size, self._tile_size)
         answer = self._answer_in(segmenter, image, prompt, window, region_key)
-        if window is not None and touches_cut(answer.mask, window, image.size):
+        # Logits that the caller gave belong to this window's frame and mean nothing in the whole image's.
+        if window is not None and prompt.mask_input is None and touches_cut(answer.mask, window, image.size):
             return self._answer_in(segmenter, image, prompt, None, region_key)
         return answer
 
@@ -148,12 +149,14 @@ class Interactor:
             step = self._follow(view, prompt)
         decoded = time.perf_counter()
         self._observe("mask_decode", decoded - started)
-        mask = segmenter.upsample(embedding, step.logits)
+        logits = step.logits.astype(np.float32)
+        logits.setflags(write=False)
+        mask = segmenter.upsample(embedding, logits)
         if window is not None:
             mask = mask.pasted(image.size, offset)
         mask = without_refused_parts(mask, prompt)
         self._observe("upsample", time.perf_counter() - decoded)
-        return Interaction(mask, 0.0 if mask.is_empty else step.predicted_iou, step.logits, window)
+        return Interaction(mask, 0.0 if mask.is_empty else step.predicted_iou, logits, window)
 
     def _follow(self, view: _View, prompt: Prompt) -> _Step:
         """The step of the last click, after those before it, as many of them as are not remembered."""
@@ -169,7 +172,8 @@ class Interactor:
                 break
             missing.append(prefix)
         for prefix in reversed(missing):
-            step = _decode(view, prefix if step is None else replace(prefix, mask_input=step.logits))
+            fed_back = step.logits.astype(np.float32) if step is not None else None
+            step = _halved(_decode(view, replace(prefix, mask_input=fed_back)))
             self._steps.put(view.memory_key(prefix), step)
         if step is None:
             raise InvalidInput("the prompt marks nothing as belonging to the object; add a positive click or a box")
@@ -204,5 +208,10 @@ def _decode(view: _View, prompt: Prompt) -> _Step:
     best = int(quality.argmax())
     # Copied, so that remembering one mask does not keep its two rivals alive.
     logits = np.array(answer.low_res_logits[0, best], dtype=np.float32)
-    logits.setflags(write=False)
     return _Step(logits, float(np.clip(quality[best], 0.0, 1.0)))
+
+
+def _halved(step: _Step) -> _Step:
+    """The step in half the memory; made before its first use, so that remembering it changes no answer."""
+    # Clipping keeps infinities out, on which interpolation would fail.
+    return _Step(np.clip(step.logits, -6e4, 6e4).astype(np.float16), step.predicted_iou)
