@@ -1,5 +1,7 @@
 """Each family of transformers answers through our path as through the plain library call."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,21 @@ def test_mixed_prompts_in_one_call_equal_single_calls_in_order(segmenter, embedd
                 np.testing.assert_allclose(together.object_score[repeat], alone.object_score[0], atol=1e-5)
 
 
+def test_interleaved_clicks_of_threads_belong_to_their_image(segmenter, picture):
+    embeddings = segmenter.encode([picture(40, 60, 1), picture(60, 40, 2)])
+    prompts = [Prompt.from_points([(float(x), 20.0, 1)]) for x in range(5, 40, 7)]
+    expected = [[segmenter.decode(e, [prompt]).low_res_logits for prompt in prompts] for e in embeddings]
+
+    def click(index):
+        image, prompt = index % 2, index % len(prompts)
+        answer = segmenter.decode(embeddings[image], [prompts[prompt]]).low_res_logits
+        return np.abs(answer - expected[image][prompt]).max()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(click, range(200))) < 1e-5
+    assert np.abs(expected[0][0] - expected[1][0]).max() > 1e-3
+
+
 def test_no_prompts_give_no_answers(segmenter, embedding):
     answer = segmenter.decode(embedding, [], multimask_output=True)
     assert answer.low_res_logits.shape == (0, 3, 32, 32)
@@ -191,9 +208,9 @@ def test_an_array_that_is_no_rgb_image_is_refused(image, segmenter):
         segmenter.encode([image])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 1023), (1023, 7), (1, 3000)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (7, 1023), (1023, 7), (1, 3000), (3000, 4000)], ids=str)
 def test_odd_sizes_are_answered_with_a_mask_of_their_size(size, segmenter, picture):
-    embedding = segmenter.encode([picture(*size)])[0]
+    embedding = segmenter.encode([np.resize(picture(32, 32), (*size, 3))])[0]
     prompt = Prompt.from_points([(size[1] / 2, size[0] / 2, 1)])
     answer = segmenter.decode(embedding, [prompt], multimask_output=True)
     masks = [segmenter.upsample(embedding, logits) for logits in answer.low_res_logits[0]]
