@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from maskwright import cli_doctor, cli_images
+from maskwright import cli_doctor, cli_images, cli_precompute
 from maskwright.errors import MaskwrightError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def start_logging(settings: Settings) -> None:
 
 
 cli_images.register(app)
+cli_precompute.register(app)
 cli_doctor.register(app)
 
 
