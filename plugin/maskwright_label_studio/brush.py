@@ -47,8 +47,8 @@ def encode_brush(mask: Mask) -> NDArray[np.uint8]:
     samples = mask.height * mask.width * _CHANNELS
     if samples >= 1 << 32:
         raise TooLarge("a brush region can have less than 2**30 pixels; crop or scale the image")
-    runs = np.diff(mask.row_edges * _CHANNELS, prepend=0, append=samples)
-    values = np.arange(len(runs)) % 2 * _INSIDE
+    runs: NDArray[np.int64] = np.diff(mask.row_edges * _CHANNELS, prepend=0, append=samples)
+    values: NDArray[np.int64] = np.arange(len(runs)) % 2 * _INSIDE
     runs, values = runs[runs > 0], values[runs > 0]
 
     # A run beyond the longest is told in pieces, all of them with the run size that the whole one asks for.
@@ -147,8 +147,9 @@ class _Stream(NamedTuple):
 
     def windows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """57 or more bits from each position on, at the high end of a signed word."""
-        every = np.ndarray((len(self.data) - 7,), dtype=">i8", buffer=self.data, strides=(1,))
-        return every[positions >> 3].astype(np.int64) << (positions & 7)
+        every: NDArray[np.int64] = np.ndarray((len(self.data) - 7,), dtype=">i8", buffer=self.data, strides=(1,))
+        windows: NDArray[np.int64] = every[positions >> 3].astype(np.int64) << (positions & 7)
+        return windows
 
 
 def _alpha_edges(stream: _Stream) -> Edges:
@@ -211,4 +212,5 @@ def _repeated_lengths(sample_bits: int, run_sizes: tuple[int, ...]) -> NDArray[n
     """
     first_three = np.arange(1 << 10)[:, None] >> np.arange(7, -1, -1) & 0b111
     lengths = [0, 0, 0, 0, *(3 + size + sample_bits for size in run_sizes)]
-    return np.array(lengths, dtype=np.uint8)[first_three].view(np.uint64)[:, 0]
+    together: NDArray[np.uint64] = np.array(lengths, dtype=np.uint8)[first_three].view(np.uint64)[:, 0]
+    return together

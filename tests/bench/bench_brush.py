@@ -15,9 +15,9 @@ from collections.abc import Callable
 import label_studio_brush_rle_rs as rust
 import numpy as np
 from label_studio_sdk.converter import brush as sdk
-from maskwright_label_studio.brush import decode_brush, encode_brush
 
 from maskwright.masks import Mask
+from maskwright_label_studio.brush import decode_brush, encode_brush
 
 SIZES = ((480, 640), (1154, 1732), (3000, 4000))
 RUN_SIZES = [3, 4, 8, 16]
@@ -53,46 +53,47 @@ def report(what: str, ours: float, peers: dict[str, float]) -> None:
     print(f"  {what:<30} ours {ours:8.3f} ms{beside}")
 
 
+def compare(size: tuple[int, int]) -> None:
+    """All ways there and back at one size."""
+    mask = smooth_mask(size)
+    array = mask.to_array()
+    pixels = array.astype(np.uint8) * 255
+    samples = np.repeat(pixels.reshape(-1), 4)
+    stream = encode_brush(mask)
+    numbers = stream.tolist()
+    assert numbers == sdk.mask2rle(pixels) == list(rust.encode_rle(samples, 8, RUN_SIZES))
+    assert decode_brush(numbers, size) == mask
+    print(f"{size[0] * size[1] / 1e6:.1f} megapixels, {len(numbers)} bytes")
+
+    few, many = (3, 7) if array.size > 1e6 else (7, 51)
+    sdk_encode = milliseconds(lambda: sdk.mask2rle(pixels), few)
+    rust_encode = milliseconds(lambda: rust.encode_rle(np.repeat(pixels.reshape(-1), 4), 8, RUN_SIZES), few)
+    rust_samples = milliseconds(lambda: rust.encode_rle(samples, 8, RUN_SIZES), few)
+    peers = {"SDK": sdk_encode, "Rust": rust_encode, "Rust (samples)": rust_samples}
+    report("encode: Mask -> bytes", milliseconds(lambda: encode_brush(fresh(mask)), many), peers)
+    report("encode: array -> Mask -> bytes", milliseconds(lambda: encode_brush(Mask.from_array(array)), many), peers)
+    report(
+        "encode: array -> Mask -> list",
+        milliseconds(lambda: encode_brush(Mask.from_array(array)).tolist(), many),
+        peers,
+    )
+
+    h, w = size
+    sdk_decode = milliseconds(lambda: sdk.decode_rle(numbers).reshape(h, w, 4)[:, :, 3] > 0, few)
+    peers = {
+        "SDK": sdk_decode,
+        "Rust": milliseconds(lambda: rust.decode_rle(numbers, False).reshape(h, w, 4)[:, :, 3] > 0, many),
+        "Rust (samples)": milliseconds(lambda: rust.decode_rle(numbers, False), many),
+    }
+    report("decode: list -> Mask", milliseconds(lambda: decode_brush(numbers, size), many), peers)
+    report("decode: list -> Mask -> array", milliseconds(lambda: decode_brush(numbers, size).to_array(), many), peers)
+    report("decode: list -> Mask -> COCO", milliseconds(lambda: decode_brush(numbers, size).counts, many), peers)
+
+
 def main() -> None:
     """Print the comparison."""
     for size in SIZES:
-        mask = smooth_mask(size)
-        array = mask.to_array()
-        pixels = array.astype(np.uint8) * 255
-        samples = np.repeat(pixels.reshape(-1), 4)
-        stream = encode_brush(mask)
-        numbers = stream.tolist()
-        assert numbers == sdk.mask2rle(pixels) == list(rust.encode_rle(samples, 8, RUN_SIZES))
-        assert decode_brush(numbers, size) == mask
-        print(f"{size[0] * size[1] / 1e6:.1f} megapixels, {len(numbers)} bytes")
-
-        few, many = (3, 7) if array.size > 1e6 else (7, 51)
-        sdk_encode = milliseconds(lambda: sdk.mask2rle(pixels), few)
-        rust_encode = milliseconds(lambda: rust.encode_rle(np.repeat(pixels.reshape(-1), 4), 8, RUN_SIZES), few)
-        rust_samples = milliseconds(lambda: rust.encode_rle(samples, 8, RUN_SIZES), few)
-        peers = {"SDK": sdk_encode, "Rust": rust_encode, "Rust (samples)": rust_samples}
-        report("encode: Mask -> bytes", milliseconds(lambda: encode_brush(fresh(mask)), many), peers)
-        report(
-            "encode: array -> Mask -> bytes", milliseconds(lambda: encode_brush(Mask.from_array(array)), many), peers
-        )
-        report(
-            "encode: array -> Mask -> list",
-            milliseconds(lambda: encode_brush(Mask.from_array(array)).tolist(), many),
-            peers,
-        )
-
-        h, w = size
-        sdk_decode = milliseconds(lambda: sdk.decode_rle(numbers).reshape(h, w, 4)[:, :, 3] > 0, few)
-        peers = {
-            "SDK": sdk_decode,
-            "Rust": milliseconds(lambda: rust.decode_rle(numbers, False).reshape(h, w, 4)[:, :, 3] > 0, many),
-            "Rust (samples)": milliseconds(lambda: rust.decode_rle(numbers, False), many),
-        }
-        report("decode: list -> Mask", milliseconds(lambda: decode_brush(numbers, size), many), peers)
-        report(
-            "decode: list -> Mask -> array", milliseconds(lambda: decode_brush(numbers, size).to_array(), many), peers
-        )
-        report("decode: list -> Mask -> COCO", milliseconds(lambda: decode_brush(numbers, size).counts, many), peers)
+        compare(size)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
 """Masks of every awkward kind, for property tests: ask hypothesis for a `Mask`."""
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from maskwright.masks import Mask
-
-settings.register_profile("masks", deadline=None, max_examples=150, derandomize=True)
-settings.load_profile("masks")
 
 SIDES = st.one_of(st.just(1), st.integers(1, 12), st.sampled_from([31, 32, 33, 64]))
 

@@ -17,10 +17,10 @@ def edges_of(sequence: NDArray[np.bool_]) -> Edges:
         sequence: (n,) bool, n >= 1.
     """
     n = len(sequence)
-    found = [np.zeros(int(sequence[0]), dtype=np.int64)]
+    found: list[NDArray[np.int64]] = [np.zeros(int(sequence[0]), dtype=np.int64)]
     for start in range(0, n, _CHUNK):
         part = sequence[start : start + _CHUNK + 1]
-        found.append(np.flatnonzero(part[1:] != part[:-1]) + (start + 1))
+        found.append(np.flatnonzero(part[1:] != part[:-1]).astype(np.int64, copy=False) + (start + 1))
     found.append(np.full(int(sequence[-1]), n, dtype=np.int64))
     return np.concatenate(found)
 
