@@ -31,7 +31,7 @@ def ask_original(predictor, prompt, multimask_output):
     count = len(prompt.point_labels)
     return predictor.predict(
         point_coords=prompt.point_coords if count else None,
-        point_labels=prompt.point_labels if count else None,
+        point_labels=prompt.point_labels.copy() if count else None,
         box=None if prompt.box is None else np.array(prompt.box),
         mask_input=None if prompt.mask_input is None else prompt.mask_input[None],
         multimask_output=multimask_output,
@@ -39,7 +39,7 @@ def ask_original(predictor, prompt, multimask_output):
     )
 
 
-def assert_same_answers(segmenter, predictor, image, seed, tolerance=1e-4):
+def assert_same_answers(segmenter, predictor, image, seed, tolerance=1e-4, multimasks=(True, False)):
     height, width = image.shape[:2]
     predictor.set_image(image)
     embedding = segmenter.encode([image])[0]
@@ -47,10 +47,11 @@ def assert_same_answers(segmenter, predictor, image, seed, tolerance=1e-4):
         embedding.arrays["image_embeddings"], predictor.features[0].numpy(), atol=tolerance, rtol=1e-4
     )
     for name, prompt in prompts_for(height, width, np.random.default_rng(seed)):
-        for multimask in (True, False):
+        for multimask in multimasks:
             logits, scores, low_res = ask_original(predictor, prompt, multimask)
             ours = segmenter.decode(embedding, [prompt], multimask_output=multimask)
             assert ours.low_res_logits.shape == (1, *low_res.shape)
+            assert low_res.std() > 100 * tolerance, "the comparison would be empty"
             assert np.abs(ours.low_res_logits[0] - low_res).max() < tolerance, name
             assert np.abs(ours.predicted_iou[0] - scores).max() < tolerance, name
             for index in range(len(low_res)):
@@ -176,13 +177,14 @@ def test_an_incomplete_checkpoint_is_refused(runtime, registry, original_sam, tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two ViT-B encodes: seconds on a free machine, minutes on a crowded one
 def test_a_random_vit_b_answers_like_the_original_predictor(settings, segment_anything, tmp_path, picture):
     torch.manual_seed(0)
     model = segment_anything.sam_model_registry["vit_b"]().eval()
     path = tmp_path / "sam_vit_b_random.pth"
     torch.save(model.state_dict(), path)
     segmenter = ModelRegistry(settings).segmenter(f"segment-anything:{path}")
-    assert_same_answers(segmenter, segment_anything.SamPredictor(model), picture(270, 480), seed=0)
+    assert_same_answers(segmenter, segment_anything.SamPredictor(model), picture(270, 480), seed=0, multimasks=(True,))
 
 
 @pytest.mark.parametrize(
