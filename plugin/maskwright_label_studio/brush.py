@@ -29,7 +29,7 @@ from maskwright.masks.runs import Edges, cancel
 _CHANNELS = 4
 _HEADER_BITS = 53
 _SAMPLE_BITS = 8
-_RUN_SIZES = np.array([3, 4, 8, 16])
+_RUN_SIZES = (3, 4, 8, 16)
 _LONGEST_RUN = 1 << 16
 _INSIDE = 255
 _REPEATED = 0b100
@@ -53,18 +53,16 @@ def encode_brush(mask: Mask) -> NDArray[np.uint8]:
 
     # A run beyond the longest is told in pieces, all of them with the run size that the whole one asks for.
     pieces = (runs + _LONGEST_RUN - 1) // _LONGEST_RUN
-    choice, values = np.repeat(np.searchsorted(1 << _RUN_SIZES[:3], runs), pieces), np.repeat(values, pieces)
+    choice = np.repeat(np.searchsorted([1 << size for size in _RUN_SIZES[:-1]], runs), pieces)
+    values = np.repeat(values, pieces)
     lengths = np.full(len(values), _LONGEST_RUN)
     lengths[np.cumsum(pieces) - 1] = runs - (pieces - 1) * _LONGEST_RUN
 
-    sizes = _RUN_SIZES[choice]
+    sizes = np.array(_RUN_SIZES)[choice]
     tokens = ((_REPEATED | choice) << sizes | lengths - 1) << _SAMPLE_BITS | values
-    header = _SAMPLE_BITS - 1
-    for size in _RUN_SIZES.tolist():
-        header = header << 4 | size - 1
-    return _packed(
-        np.concatenate([[samples, header], tokens]), np.concatenate([[32, _HEADER_BITS - 32], 3 + sizes + _SAMPLE_BITS])
-    )
+    codes = np.concatenate([[samples, _SAMPLE_BITS - 1, *(size - 1 for size in _RUN_SIZES)], tokens])
+    widths = np.concatenate([[32, 5, 4, 4, 4, 4], 3 + sizes + _SAMPLE_BITS])
+    return _packed(codes, widths)
 
 
 def _packed(codes: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -164,17 +162,16 @@ def _alpha_edges(stream: _Stream) -> Edges:
     if used > len(bits) or ends[used - 1] > stream.bits:
         raise InvalidInput("rle: the stream ends before the image is full; send all of it")
 
-    # Samples before each token's end, and of these the alpha ones: the last of every four.
-    after = np.minimum(after[:used], stream.samples)
-    last = after // _CHANNELS
-    first = np.concatenate([[0], last[:-1]])
+    # A token covers the alpha samples, the last of every four, of pixels [first, last); its first sample is at offset.
+    before = (after - counts)[:used]
+    first, last = before // _CHANNELS, np.minimum(after[:used], stream.samples) // _CHANNELS
     offset = (ends - bits + 3 + sizes)[:used]
     listed = token[:used] >= 0
     if listed.any():
         # A list is so many runs of one pixel, each with its own sample.
         owner, pixel = expand(first, np.where(listed, last - first, 1))
-        listed, before = listed[owner], (after - counts[:used])[owner]
-        skipped = (pixel * _CHANNELS + _CHANNELS - 1 - before) * stream.sample_bits
+        listed = listed[owner]
+        skipped = (pixel * _CHANNELS + _CHANNELS - 1 - before[owner]) * stream.sample_bits
         offset = offset[owner] + np.where(listed, skipped, 0)
         first, last = pixel, np.where(listed, pixel + 1, last[owner])
     inside = stream.windows(offset) >> 64 - stream.sample_bits != 0
@@ -192,15 +189,18 @@ def _token_lengths(stream: _Stream) -> NDArray[np.int64]:
     length_at = _repeated_lengths(stream.sample_bits, stream.run_sizes)[ten_bits].tobytes()
     longest = 3 + max(stream.run_sizes) + stream.sample_bits
     lengths: list[int] = []
-    at, length = _HEADER_BITS, 0
+    at, burst = _HEADER_BITS, len(length_at)
     while at < stream.bits:
-        known, certain = len(lengths), (stream.bits - at) // longest + 1
-        lengths += [length := length_at[at := at + length] for _ in repeat(None, certain)]
-        if not length:  # stopped at a list of samples, or behind the end
+        if not length_at[at]:
+            lengths.append(stream.list_length(at))
+            at += lengths[-1]
+            continue
+        known, length, certain = len(lengths), 0, (stream.bits - at) // longest + 1
+        lengths += [length := length_at[at := at + length] for _ in repeat(None, min(certain, burst))]
+        at, burst = at + length, 2 * burst
+        if not length:  # it stood still at a list of samples or behind the end; where lists are many, walk less at once
             del lengths[lengths.index(0, known) :]
-            if at < stream.bits:
-                lengths.append(stream.list_length(at))
-                at += lengths[-1]
+            burst = 1
     return np.frombuffer(array("q", lengths), dtype=np.int64)
 
 

@@ -6,15 +6,38 @@ Positions in a frame of height h and width w run down the columns, as in COCO's 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.masks.runs import EMPTY, Edges, cancel
+from maskwright.errors import InvalidInput, TooLarge
+from maskwright.masks.runs import Edges, cancel
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+MOST_PIXELS = 2**31 - 1
+"""Bound on height times width, so that positions and their sums stay far from the end of int64."""
+
+
+def checked_size(size: Any) -> Size:
+    """Height and width as Python ints.
+
+    Raises:
+        InvalidInput: If they are not two whole numbers of at least 1.
+        TooLarge: If the frame has more than ``MOST_PIXELS`` pixels.
+    """
+    try:
+        height, width = (int(v) for v in size)
+        exact = [height, width] == list(size)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput("a mask's size is [height, width] in whole pixels") from error
+    if not exact or height < 1 or width < 1:
+        raise InvalidInput("a mask's size is [height, width] in whole pixels, at least 1 each")
+    if height * width > MOST_PIXELS:
+        raise TooLarge(f"a mask can have at most {MOST_PIXELS} pixels, which its size exceeds")
+    return height, width
 
 
 class Spans(NamedTuple):
@@ -131,11 +154,3 @@ def eroded(edges: Edges, size: Size, distance: int) -> Edges:
         edges = from_spans(Spans(columns[kept], tops[kept], bottoms[kept]), size[0])
         edges, size = transpose(edges, size), (size[1], size[0])
     return edges
-
-
-def box_edges(left: int, top: int, right: int, bottom: int, height: int) -> Edges:
-    """Edges of all pixels of a box that lies inside a frame of the given height; empty where the box is."""
-    if left >= right or top >= bottom:
-        return EMPTY
-    columns = np.arange(left, right, dtype=np.int64)
-    return from_spans(Spans(columns, np.full_like(columns, top), np.full_like(columns, bottom)), height)

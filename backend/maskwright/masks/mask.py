@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from maskwright.errors import InvalidInput, TooLarge
+from maskwright.errors import InvalidInput
 from maskwright.masks import coco, frames, pixels, polygons, runs, shapes
-from maskwright.masks.frames import Size
+from maskwright.masks.frames import Size, checked_size
 from maskwright.masks.polygons import Polygon
 from maskwright.masks.runs import Edges
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in absolute pixels (xyxy); right and bottom are exclusive edges."""
-
-MOST_PIXELS = 2**31 - 1
-"""Bound on height times width, so that positions and their sums stay far from the end of int64."""
 
 
 class Mask:
@@ -47,7 +44,7 @@ class Mask:
     def __init__(self, size: Size, edges: Edges | None = None, *, row_edges: Edges | None = None) -> None:
         known = {"edges": edges, "row_edges": row_edges}
         self.__dict__.update({name: _frozen(value) for name, value in known.items() if value is not None})
-        self.__dict__["size"] = _checked_size(size)
+        self.__dict__["size"] = checked_size(size)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a mask is a value and does not change; make another")
@@ -105,7 +102,7 @@ class Mask:
             raise InvalidInput(f"a mask is an (H, W) array; this one has the shape {inside.shape}")
         if inside.dtype.kind not in "bui":
             raise InvalidInput(f"a mask is an array of bool or integers, not {inside.dtype}; apply a threshold first")
-        size = _checked_size(inside.shape)
+        size = checked_size(inside.shape)
         return cls(size, row_edges=pixels.edges_of(inside.astype(np.bool_, copy=False).reshape(-1)))
 
     @classmethod
@@ -129,20 +126,8 @@ class Mask:
         Raises:
             InvalidInput: If a length is negative or not an integer, or they do not add up to height times width.
         """
-        size = _checked_size(size)
-        try:
-            counts = np.asarray(lengths)
-        except (ValueError, OverflowError) as error:
-            raise InvalidInput("counts must be a flat list of whole numbers") from error
-        if counts.ndim != 1 or (counts.size and counts.dtype.kind not in "ui"):
-            raise InvalidInput("counts must be a flat list of whole numbers")
-        most = size[0] * size[1]
-        if counts.size and (counts.min() < 0 or counts.max() > most):
-            raise InvalidInput(f"every run length must lie between 0 and the {most} pixels of a {size} mask")
-        counts = counts.astype(np.int64)
-        if counts.sum() != most:
-            raise InvalidInput(f"run lengths add up to {counts.sum()}, but a {size} mask has {most} pixels")
-        return cls(size, runs.from_lengths(counts))
+        size = checked_size(size)
+        return cls(size, runs.from_lengths(coco.checked_lengths(size, lengths)))
 
     @classmethod
     def from_coco(cls, rle: Mapping[str, Any]) -> Mask:
@@ -154,19 +139,8 @@ class Mask:
             InvalidInput: If a key is missing or of the wrong form, or the run lengths do not fit the size.
             TooLarge: If the size is out of bounds.
         """
-        if not isinstance(rle, Mapping) or "size" not in rle or "counts" not in rle:
-            raise InvalidInput('a COCO mask is an object {"size": [height, width], "counts": ...}')
-        size, counts = _checked_size(rle["size"]), rle["counts"]
-        if isinstance(counts, str):
-            try:
-                counts = counts.encode("ascii")
-            except UnicodeEncodeError as error:
-                raise InvalidInput("counts: compressed run lengths are ASCII characters") from error
-        if isinstance(counts, bytes):
-            counts = coco.decompress(counts, "counts")
-        elif not isinstance(counts, list | tuple | np.ndarray):
-            raise InvalidInput("counts must be a compressed string or a list of run lengths")
-        return cls.from_runs(size, counts)
+        size, lengths = coco.parse(rle)
+        return cls(size, runs.from_lengths(lengths))
 
     @classmethod
     def from_box(cls, box: Sequence[float], size: Size) -> Mask:
@@ -187,7 +161,7 @@ class Mask:
             InvalidInput: If a ring is not (N, 2) with N >= 3, or holds a number that is not finite.
             TooLarge: If the outlines cross so many columns that it cannot be a shape somebody drew.
         """
-        size = _checked_size(size)
+        size = checked_size(size)
         return cls(size, polygons.fill(outlines, size))
 
     @classmethod
@@ -197,15 +171,15 @@ class Mask:
         Args:
             cx: Centre, x in pixels.
             cy: Centre, y in pixels.
-            rx: Radius along the ellipse's own x axis, in pixels.
+            rx: Radius along the ellipse's own x axis, in pixels; 0 gives an empty mask.
             ry: Radius along its own y axis.
-            angle_deg: Clockwise turn (in an image, where y runs down) of its own axes.
+            angle_deg: Turn of its own axes, clockwise on the screen.
             size: (height, width) of the frame.
 
         Raises:
             InvalidInput: If a number is not finite or a radius is negative.
         """
-        size = _checked_size(size)
+        size = checked_size(size)
         return cls(size, shapes.ellipse_edges(cx, cy, rx, ry, angle_deg, size))
 
     # --- what it is ------------------------------------------------------------------------------------------------
@@ -361,7 +335,7 @@ class Mask:
             size: (height, width) of the new frame.
             corner: (x, y) in the new frame of this mask's first pixel; what leaves the frame is lost.
         """
-        size = _checked_size(size)
+        size = checked_size(size)
         return Mask(size, frames.reframe(self.edges, self.size, size, (int(corner[0]), int(corner[1]))))
 
     def _combined(self, others: Sequence[Mask], inside: Sequence[bool], weights: Sequence[int] | None = None) -> Mask:
@@ -377,17 +351,3 @@ class Mask:
 def _frozen(edges: Edges) -> Edges:
     edges.setflags(write=False)
     return edges
-
-
-def _checked_size(size: Any) -> Size:
-    """Height and width as Python ints, or the reason why not."""
-    try:
-        height, width = (int(v) for v in size)
-        exact = [height, width] == list(size)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput("a mask's size is [height, width] in whole pixels") from error
-    if not exact or height < 1 or width < 1:
-        raise InvalidInput("a mask's size is [height, width] in whole pixels, at least 1 each")
-    if height * width > MOST_PIXELS:
-        raise TooLarge(f"a mask can have at most {MOST_PIXELS} pixels, which its size exceeds")
-    return height, width
