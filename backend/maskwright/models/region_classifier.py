@@ -2,8 +2,9 @@
 
 A region is shown to the tagger twice, with its surroundings and cut out of them. Every tag votes with its probability
 for the classes whose words mean the same, or mean something that the tag is a kind of (WordNet: a tabby is a domestic
-cat, a cat, a feline, an animal). Tags that mean none of the classes vote for none of them, so that what is missing from
-the sum of the class probabilities is the probability that the region shows something else.
+cat, a cat, a feline, an animal). Tags that mean none of the classes vote for none of them, and a class that only one of
+the views speaks for is not believed, so that what is missing from the sum of the class probabilities is the probability
+that the region shows something else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from maskwright.models.protocols import RGB, TextEncoder
 from maskwright.models.tagger import ImageNetTagger
 from maskwright.models.word_vectors import word_vectors, words_of_concepts
 
-CONTEXT = 1.1
+CONTEXT = 1.0
 """Side of the square shown to the tagger over the longer side of the region's box."""
 BACKGROUND = 127
 """Grey value of what is cut away; it becomes zero in the network's input."""
@@ -31,7 +32,7 @@ REGIONS_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """How similarity becomes probability. The values have the least log loss on 61 regions of photographs, 19 classes.
+    """How similarity becomes probability. The values had the least log loss on 61 regions of photographs and 19 classes.
 
     Attributes:
         temperature: Difference of similarity by which one class outweighs another by a factor of e.
@@ -90,7 +91,7 @@ class TagRegionClassifier:
         self._lock = threading.Lock()
         self._words: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
         c = calibration
-        self.version = f"tags-1({tagger.version}, {encoder.version}, {c.temperature}, {c.threshold}, {c.fading})"
+        self.version = f"tags-2({tagger.version}, {encoder.version}, {c.temperature}, {c.threshold}, {c.fading})"
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Probabilities, (M, C) float32; a row's sum falls short of 1 by the probability of none of the classes.
@@ -121,8 +122,10 @@ class TagRegionClassifier:
         for start in range(0, len(shown), REGIONS_PER_BATCH):
             batch = shown[start : start + REGIONS_PER_BATCH]
             views = [view for i in batch for view in crops(image, masks[i])]
-            seen = self._tagger.probabilities(views).reshape(len(batch), 2, -1).mean(axis=1)
-            result[batch] = seen @ votes
+            seen = self._tagger.probabilities(views).reshape(len(batch), 2, -1) @ votes
+            # The geometric mean is high only where both views agree: the surroundings alone, such as the animal on a
+            # rock, must not name a region, nor must a silhouette. What it falls short goes to none of the classes.
+            result[batch] = np.sqrt(seen[:, 0] * seen[:, 1])
         return result
 
     def votes(self, phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
