@@ -142,7 +142,7 @@ class Workbench:
         while missing := tasks - self._predicted(project, version):
             if time.monotonic() > deadline:
                 raise Unreachable(f"{len(missing)} tasks have no prediction yet; see {self.backend.log.name}")
-            time.sleep(1.0)
+            time.sleep(3.0)
         return len(tasks)
 
     def predictions(self, project: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
