@@ -16,16 +16,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
 from maskwright.models.classical import ClassicalSegmenter
 from maskwright.models.protocols import ImageEmbedding
 from maskwright.prompts import Prompt
-from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ANNOTATIONS = {"nuclei": "instances.json", "bsds": "regions.json", "camvid": "stuff.json"}
@@ -100,7 +102,7 @@ def grabcut(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> Pixels:
     return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
 
 
-def flood(image: NDArray[np.uint8], clicks: list[Click], tolerance: int) -> Pixels:
+def flood(image: NDArray[np.uint8], tolerance: int, clicks: list[Click]) -> Pixels:
     """The magic wand: add what is like each positive click and connected to it, take away for each negative one."""
     mask = np.zeros(image.shape[:2], dtype=bool)
     flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY | (255 << 8)
@@ -186,7 +188,8 @@ def evaluate(name: str, limit: int, seed: int, peers: bool, clicks: int) -> dict
             start = time.perf_counter()
             embedding = segmenter.encode([image])[0]
             encode_seconds.append(time.perf_counter() - start)
-        assert image is not None and embedding is not None
+        if image is None or embedding is None:
+            raise AssertionError(path)
         box = tight_box(truth)
         ours = Ours(segmenter, embedding)
         for k, value in enumerate(click_through(truth, ours.ask, clicks), 1):
@@ -202,8 +205,8 @@ def evaluate(name: str, limit: int, seed: int, peers: bool, clicks: int) -> dict
             note("filled box", "box", iou(filled_box(truth.shape, box), truth))
             note("GrabCut", "box", iou(grabcut(image[:, :, ::-1].copy(), box), truth))
             for tolerance in (16, 32):
-                step = lambda made, tolerance=tolerance: flood(image, made, tolerance)  # noqa: E731
-                for k, value in enumerate(click_through(truth, step, clicks), 1):
+                wand = partial(flood, image, tolerance)
+                for k, value in enumerate(click_through(truth, wand, clicks), 1):
                     note(f"flood fill {tolerance}", f"{k} clicks", value)
     means = {method: {c: statistics.fmean(v) for c, v in columns.items()} for method, columns in rows.items()}
     means["classical"] |= {

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
-from maskwright.models.classical_answers import Scene, answer
+from maskwright.models.classical_answers import answer
 from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
 from maskwright.models.classical_logits import keep_clicks, mask_to_logits, upsample_logits
+from maskwright.models.classical_regions import Scene
 from maskwright.models.protocols import RGB, Candidates, ImageEmbedding
 from maskwright.prompts import Prompt
 
@@ -79,6 +80,7 @@ class ClassicalSegmenter:
             InvalidInput: If a prompt holds nothing spatial and no mask_input, or the embedding is another version's.
         """
         scene = self._scene(embedding)
+        scale = (scene.size[1] / embedding.original_size[1], scene.size[0] / embedding.original_size[0])
         count = 3 if multimask_output else 1
         logits = np.zeros((len(prompts), count, *embedding.input_size), dtype=np.float32)
         scores = np.zeros((len(prompts), count), dtype=np.float32)
@@ -86,10 +88,11 @@ class ClassicalSegmenter:
             if not prompt.has_spatial and prompt.mask_input is None:
                 raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
             pixels = _clicked_pixels(prompt, embedding.original_size)
-            for k, (mask, score) in enumerate(answer(scene, prompt, embedding.original_size, count)):
-                soft = mask_to_logits(mask)
+            on_grid = prompt.scaled(*scale)
+            for k, found in enumerate(answer(scene, on_grid, count)):
+                soft = mask_to_logits(found.mask)
                 logits[index, k] = keep_clicks(soft, pixels, prompt.point_labels, embedding.original_size)
-                scores[index, k] = score
+                scores[index, k] = found.predicted_iou
         return Candidates(logits, scores)
 
     def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
@@ -114,7 +117,7 @@ class ClassicalSegmenter:
             parent=arrays["parent"].astype(np.int64),
             height=arrays["height"].astype(np.float64),
         )
-        return Scene(arrays["rgb"], hierarchy)
+        return Scene.of(arrays["rgb"], hierarchy)
 
 
 def _stretched(rgb: RGB) -> RGB:
@@ -124,7 +127,8 @@ def _stretched(rgb: RGB) -> RGB:
     levels = np.clip((np.arange(256) - low) / max(high - low, 32.0), 0, 1)
     middle = float(np.clip(np.median((sample - low) / max(high - low, 32.0)), 1e-3, 0.35))
     gamma = float(np.clip(np.log(0.35) / np.log(middle), 0.5, 1.0))
-    return cv2.LUT(rgb, (levels**gamma * 255).astype(np.uint8))
+    stretched: RGB = cv2.LUT(rgb, (levels**gamma * 255).astype(np.uint8))
+    return stretched
 
 
 def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:

@@ -54,6 +54,13 @@ class Hierarchy:
         """Number of leaves."""
         return len(self.features)
 
+    def ancestors(self, leaf: int) -> Ints:
+        """The nodes that hold a leaf, from the leaf itself to the root."""
+        nodes = [leaf]
+        while self.parent[nodes[-1]] >= 0:
+            nodes.append(int(self.parent[nodes[-1]]))
+        return np.array(nodes, dtype=np.int64)
+
 
 def build_hierarchy(rgb: NDArray[np.uint8]) -> Hierarchy:
     """Partition an (h, w, 3) uint8 RGB image into small regions and merge them up to one."""
@@ -144,7 +151,7 @@ def _region_graph(leaf: Ints, count: int, gradient: NDArray[np.float32]) -> tupl
         pairs.append(low * count + high)
         strengths.append(np.maximum(gradient[a], gradient[b])[differ])
     keys, inverse, length = np.unique(np.concatenate(pairs), return_inverse=True, return_counts=True)
-    total = np.bincount(inverse, np.concatenate(strengths), minlength=len(keys))
+    total: Floats = np.bincount(inverse, np.concatenate(strengths), minlength=len(keys)).astype(np.float64)
     return np.stack([keys // count, keys % count], axis=1), length.astype(np.float64), total
 
 
@@ -174,7 +181,8 @@ def _merge(
     parent = np.full(2 * count - 1, -1, dtype=np.int64)
     height = np.zeros(2 * count - 1)
     size = np.ones(2 * count - 1, dtype=np.int64)
-    node, area, features = np.arange(count), area.copy(), features.copy()
+    node: Ints = np.arange(count)
+    area, features = area.copy(), features.copy()
     rounds: list[tuple[Ints, Ints, Ints]] = []
     next_node = count
     while len(edges):
@@ -203,15 +211,17 @@ def _merge(
         target[gone] = kept
         alive = target == np.arange(len(area))
         target = (np.cumsum(alive) - 1)[target]
-        area, features, node = area[alive], features[alive], node[alive]
+        node = node[alive]
+        area, features = area[alive], features[alive]
         edges = np.sort(target[edges], axis=1)
         outer = edges[:, 0] != edges[:, 1]
         keys, inverse = np.unique(edges[outer, 0] * len(area) + edges[outer, 1], return_inverse=True)
-        length, total = np.bincount(inverse, length[outer]), np.bincount(inverse, total[outer])
+        length = np.bincount(inverse, length[outer]).astype(np.float64)
+        total = np.bincount(inverse, total[outer]).astype(np.float64)
         edges = np.stack([keys // len(area), keys % len(area)], axis=1)
 
     first = np.zeros(2 * count - 1, dtype=np.int64)
-    for made, left, right in reversed(rounds):
-        first[left] = first[made]
-        first[right] = first[made] + size[left]
+    for parents, left, right in reversed(rounds):
+        first[left] = first[parents]
+        first[right] = first[parents] + size[left]
     return parent, height, first, first + size

@@ -26,7 +26,8 @@ def upsample_logits(logits: Logits, size: tuple[int, int]) -> Logits:
     """(H, W) bilinear interpolation of (h, w) logits, pixel centres aligned."""
     if logits.shape == size:
         return logits
-    return cv2.resize(logits, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    full: Logits = cv2.resize(logits, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return full
 
 
 def keep_clicks(logits: Logits, pixels: NDArray[np.int64], labels: NDArray[np.int64], size: tuple[int, int]) -> Logits:
@@ -54,7 +55,6 @@ def keep_clicks(logits: Logits, pixels: NDArray[np.int64], labels: NDArray[np.in
     for _ in range(200):
         violated = False
         for i, sign in enumerate(signs):
-            weights = np.zeros((2, 2))
             cell = np.ix_(np.unique(ys[i]), np.unique(xs[i]))
             weights = np.outer(_folded(ys[i], wy[i]), _folded(xs[i], wx[i]))
             value = float((changed[cell] * weights).sum())
