@@ -35,7 +35,8 @@ _TAG_SHAPES: Mapping[str, tuple[Shape, bool]] = {
     for name, labelled in ((shape, False), (shape + "labels", True))
     if shape != "labels"
 } | {"labels": ("labels", True)}
-_VARIABLE = re.compile(r"\$(\w[\w.\[\]]*|undefined\$)")
+_WHOLE_VALUE = re.compile(r"\$(\w[\w.\[\]]*)")
+_PART_OF_VALUE = re.compile(r"\$(\w+)")
 _UNDEFINED = "$undefined$"
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
@@ -60,9 +61,9 @@ class ImageTag:
         Raises:
             InvalidInput: If the task does not hold them.
         """
-        whole = _VARIABLE.fullmatch(self.value)
+        whole = _WHOLE_VALUE.fullmatch(self.value)
         if whole is None:
-            return (_VARIABLE.sub(lambda found: str(_lookup(data, found[1])), self.value),)
+            return (_PART_OF_VALUE.sub(lambda found: str(_lookup(data, found[1])), self.value),)
         value = _lookup(data, whole[1])
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(v, str) and v for v in values):

@@ -29,7 +29,7 @@ class ProjectOptions(BaseModel):
     polygon_tolerance: float = Field(
         default=1.0, ge=0, le=1000, description="Pixels that a polygon may stray from the mask."
     )
-    polygon_max_vertices: int = Field(default=500, ge=3, le=100_000, description="Most vertices of one polygon.")
+    polygon_max_vertices: int = Field(default=500, ge=4, le=10_000, description="Most vertices of one polygon.")
     polygon_parts: Literal["split", "bridge"] = Field(
         default="split",
         description="Several parts become several regions (split) or one region joined by seams (bridge).",

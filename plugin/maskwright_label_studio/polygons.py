@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def _split(piece: Mask, tolerance: float, max_vertices: int) -> list[Ring]:
         polygons = part.to_polygons(tolerance)
         holes = [hole for polygon in polygons for hole in polygon.holes]
         if not holes or cuts >= _MAX_CUTS:
-            rings += [_fitted(part, tolerance, max_vertices)] if len(polygons) == 1 else [p.exterior for p in polygons]
+            rings += [_fitted(polygon.exterior, tolerance, max_vertices) for polygon in polygons]
             continue
         cuts += 1
         # The largest hole is cut through its middle, so that each half has at least one hole less.
@@ -85,32 +86,49 @@ def _split(piece: Mask, tolerance: float, max_vertices: int) -> list[Ring]:
             if x1 > x0:
                 half = Mask.from_crop(part.crop_array(x0, top, x1, bottom), (x0, top), part.size)
                 waiting += half.components()
-    return [ring for ring in rings if len(ring) >= 3]
-
-
-def _fitted(part: Mask, tolerance: float, max_vertices: int) -> Ring:
-    while True:
-        polygons = part.to_polygons(tolerance)
-        ring = max((p.exterior for p in polygons), key=len, default=np.zeros((0, 2)))
-        if len(ring) <= max_vertices:
-            return ring
-        tolerance = max(tolerance, 0.5) * _TOLERANCE_GROWTH
+    return rings
 
 
 def _bridged(pieces: Sequence[Mask], tolerance: float, max_vertices: int) -> list[Ring]:
-    while True:
-        polygons = [p for piece in pieces for p in piece.to_polygons(tolerance) if len(p.exterior) >= 3]
-        if not polygons:
-            return []
-        ring = _joined(polygons)
-        if len(ring) <= max_vertices:
-            return [ring]
-        if len(pieces) > 1 and tolerance > max(pieces[0].size) / 8:
-            # Simplification alone cannot fit so many parts; the smallest ones go.
-            pieces = pieces[: len(pieces) // 2]
-        elif tolerance > max(pieces[0].size):
-            return [_fitted(pieces[0], tolerance, max_vertices)]
+    polygons = [polygon for piece in pieces for polygon in piece.to_polygons(tolerance)]
+    if not polygons:
+        return []
+    limit = float(max(pieces[0].size))
+    while tolerance <= limit:
+        # Seams add a vertex at either end of each; they are joined once it is known that all of it fits.
+        if sum(len(ring) + 2 for polygon in polygons for ring in polygon.rings) - 2 <= max_vertices:
+            return [_joined(polygons)]
         tolerance = max(tolerance, 0.5) * _TOLERANCE_GROWTH
+        polygons = [smaller for polygon in polygons if (smaller := _simplified_polygon(polygon, tolerance)) is not None]
+        if not polygons:
+            break
+    return [_fitted(max(pieces, key=lambda p: p.area).to_polygons()[0].exterior, tolerance, max_vertices)]
+
+
+def _simplified_polygon(polygon: Polygon, tolerance: float) -> Polygon | None:
+    exterior = _simplified(polygon.exterior, tolerance)
+    if exterior is None:
+        return None
+    holes = (_simplified(hole, tolerance) for hole in polygon.holes)
+    return Polygon(exterior, tuple(hole for hole in holes if hole is not None))
+
+
+def _fitted(ring: Ring, tolerance: float, max_vertices: int) -> Ring:
+    """The ring with few enough vertices, in the worst case its upright box."""
+    fitted: Ring | None = ring
+    while fitted is not None and len(fitted) > max_vertices:
+        tolerance = max(tolerance, 0.5) * _TOLERANCE_GROWTH
+        fitted = _simplified(ring, tolerance)
+    if fitted is not None:
+        return fitted
+    (left, top), (right, bottom) = ring.min(axis=0), ring.max(axis=0)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+def _simplified(ring: Ring, tolerance: float) -> Ring | None:
+    """Douglas-Peucker; None where less than a triangle is left."""
+    simple = cv2.approxPolyDP(ring.astype(np.float32), tolerance, closed=True).reshape(-1, 2)
+    return simple.astype(np.float64) if len(simple) >= 3 else None
 
 
 def _joined(polygons: Sequence[Polygon]) -> Ring:

@@ -18,7 +18,7 @@ from maskwright_label_studio.bitmask import decode_bitmask, encode_bitmask
 from maskwright_label_studio.body import RequestBody
 from maskwright_label_studio.brush import decode_brush, encode_brush
 from maskwright_label_studio.config import Output
-from maskwright_label_studio.geometry import rectangle_corners, to_pixels
+from maskwright_label_studio.geometry import number, rectangle_corners, to_pixels
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.polygons import outlines
 
@@ -194,8 +194,7 @@ def _mask(shape: str, value: dict[str, Any], size: tuple[int, int]) -> Mask:
         return Mask.from_polygons([rectangle_corners(value, size)], size)
     if shape == "ellipse":
         x, y, radius_x, radius_y = to_pixels(value, ("x", "y", "radiusX", "radiusY"), size)
-        rotation = value.get("rotation", 0)
-        return Mask.from_ellipse(x, y, radius_x, radius_y, float(rotation), size)
+        return Mask.from_ellipse(x, y, radius_x, radius_y, number(value, "rotation", 0), size)
     try:
         points = np.array(value.get("points"), dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:

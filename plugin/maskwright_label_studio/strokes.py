@@ -21,7 +21,8 @@ def strokes_of(mask: Mask, *, positive: bool) -> list[Scribble]:
     """One scribble per connected part of a painted mask, the largest parts first and at most ``MAX_STROKES``.
 
     The line is the longest of the shortest paths inside the part that keep away from its border (found on a grid of at
-    most 64 x 64 cells by two Dijkstra searches); its radius is the middle distance from line to border.
+    most 64 x 64 cells by two Dijkstra searches), through the deepest pixel of each cell; its radius is the median
+    distance from line to border.
     """
     parts = sorted(mask.components(), key=lambda part: -part.area)[:MAX_STROKES]
     return [_stroke(part, positive) for part in parts]
@@ -31,30 +32,37 @@ def _stroke(part: Mask, positive: bool) -> Scribble:
     x0, y0, x1, y1 = (int(v) for v in part.box)
     pixels = part.crop_array(x0, y0, x1, y1)
     cell = math.ceil(max(pixels.shape) / _GRID)
-    coarse = _any_in_cells(pixels, cell)
-    depth = cv2.distanceTransform(np.pad(coarse, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    depth, deepest = _cells(pixels, cell)
     first = np.unravel_index(int(depth.argmax()), depth.shape)
     start, _ = _farthest(depth, (int(first[0]), int(first[1])))
     _, path = _farthest(depth, start)
-    cells = np.array(path)
-    points = (cells[:, ::-1] + 0.5) * cell + (x0, y0)
-    inside = np.clip(points, (x0 + 0.5, y0 + 0.5), (x1 - 0.5, y1 - 0.5)).astype(np.float32)
-    radius = max(1.0, float(np.median(depth[cells[:, 0], cells[:, 1]])) * cell - cell / 2)
-    return Scribble(inside, positive=positive, radius=radius)
+    rows, columns = np.array(path).T
+    depths = depth[rows, columns]
+    radius = max(1.0, float(np.median(depths)) - 0.5)
+    # The farthest cells lie on the border of the stroke's round ends, off the line.
+    deep = np.flatnonzero(depths >= min(radius / 2, float(depths.max())))
+    inner = slice(int(deep[0]), int(deep[-1]) + 1)
+    points = (deepest[rows, columns][inner] + (x0 + 0.5, y0 + 0.5)).astype(np.float32)
+    return Scribble(points, positive=positive, radius=radius)
 
 
-def _any_in_cells(pixels: NDArray[np.bool_], cell: int) -> NDArray[np.bool_]:
-    # "Any" rather than "most", so that a thin stroke stays in one piece.
+def _cells(pixels: NDArray[np.bool_], cell: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """For each cell of a grid: the greatest distance to the border in it (0 = outside), and its deepest pixel (xy)."""
     height, width = (-(-side // cell) * cell for side in pixels.shape)
-    padded = np.zeros((height, width), dtype=bool)
-    padded[: pixels.shape[0], : pixels.shape[1]] = pixels
-    cells = padded.reshape(height // cell, cell, width // cell, cell)
-    return np.asarray(cells.any(axis=(1, 3)), dtype=bool)
+    padded = np.zeros((height + 2, width + 2), dtype=np.uint8)
+    padded[1 : pixels.shape[0] + 1, 1 : pixels.shape[1] + 1] = pixels
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    rows, columns = height // cell, width // cell
+    grid = distance.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, cell * cell)
+    best = grid.argmax(axis=2)
+    y, x = np.indices((rows, columns)) * cell + np.stack([best // cell, best % cell])
+    return grid.max(axis=2).astype(np.float32), np.stack([x, y], axis=2)
 
 
 def _farthest(depth: NDArray[np.float32], start: tuple[int, int]) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """The cell farthest from ``start`` by the cost of getting there, and the way to it."""
     height, width = depth.shape
+    deepest = float(depth.max())
     cost = {start: 0.0}
     previous: dict[tuple[int, int], tuple[int, int]] = {}
     done: set[tuple[int, int]] = set()
@@ -70,7 +78,7 @@ def _farthest(depth: NDArray[np.float32], start: tuple[int, int]) -> tuple[tuple
             there = (here[0] + dy, here[1] + dx)
             if not (0 <= there[0] < height and 0 <= there[1] < width) or depth[there] <= 0 or there in done:
                 continue
-            candidate = reached + step * (1.0 + 2.0 / float(depth[there]) ** 2)
+            candidate = reached + step * (1.0 + (deepest / float(depth[there])) ** 2)
             if candidate < cost.get(there, math.inf):
                 cost[there] = candidate
                 previous[there] = here
