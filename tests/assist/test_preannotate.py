@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maskwright.assist.preannotate import PreannotationOptions, preannotate
-from maskwright.assist.thresholds import SEGMENT_ANYTHING, family_thresholds
+from maskwright.assist.thresholds import SEGMENT_ANYTHING, family_defaults
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelClass, LabelSet
@@ -151,5 +151,5 @@ def test_impossible_options_are_refused_by_name(wrong):
 
 
 def test_each_family_has_thresholds_on_its_own_scale():
-    assert family_thresholds("sam-vit-base") == SEGMENT_ANYTHING
-    assert family_thresholds("classical").predicted_iou < SEGMENT_ANYTHING.predicted_iou
+    assert family_defaults("sam-vit-base") == SEGMENT_ANYTHING
+    assert family_defaults("classical").predicted_iou < SEGMENT_ANYTHING.predicted_iou

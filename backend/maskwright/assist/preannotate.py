@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maskwright.assist.duplicates import shared_areas
 from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
-from maskwright.assist.thresholds import family_thresholds
+from maskwright.assist.thresholds import family_defaults
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
@@ -32,7 +32,8 @@ class PreannotationOptions:
         class_thresholds: The same for single classes, by name.
         min_area: Least area in pixels.
         max_regions: Most regions per image; the best stay.
-        points_per_side: Points along each side of the grid, for segmenters that are asked by points.
+        points_per_side: Points along each side of the grid, for segmenters that are asked by points; None takes what
+            suits the segmenter's family.
         predicted_iou_threshold: Least estimate of a mask's IoU; None takes what suits the segmenter's family.
         stability_threshold: Least stability of a mask; None takes what suits the segmenter's family.
         duplicate_iou: Of two regions with at least this IoU, the worse goes.
@@ -43,7 +44,7 @@ class PreannotationOptions:
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     min_area: int = 64
     max_regions: int = 100
-    points_per_side: int = 32
+    points_per_side: int | None = None
     predicted_iou_threshold: float | None = None
     stability_threshold: float | None = None
     duplicate_iou: float = 0.7
@@ -64,7 +65,7 @@ class PreannotationOptions:
             ("max_regions", 0, self.max_regions),
             ("points_per_side", 1, self.points_per_side),
         ):
-            if count < least:
+            if count is not None and count < least:
                 raise InvalidInput(f"{name} is {count}; it must be at least {least}")
 
     def threshold(self, label: str) -> float:
@@ -151,10 +152,11 @@ def preannotate(
 def _proposal_options(
     options: PreannotationOptions, segmenter: Segmenter, tile_size: int, tile_halo: int
 ) -> ProposalOptions:
-    family = family_thresholds(segmenter.name)
+    family = family_defaults(segmenter.name)
     given_iou, given_stability = options.predicted_iou_threshold, options.stability_threshold
+    given_points = options.points_per_side
     return ProposalOptions(
-        points_per_side=options.points_per_side,
+        points_per_side=family.points_per_side if given_points is None else given_points,
         predicted_iou_threshold=family.predicted_iou if given_iou is None else given_iou,
         stability_threshold=family.stability if given_stability is None else given_stability,
         duplicate_iou=options.duplicate_iou,

@@ -32,7 +32,7 @@ REGIONS_PER_BATCH = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """How similarity becomes probability. The values had the least log loss on 61 regions of photographs and 19 classes.
+    """How similarity becomes probability. The values had the least log loss on 61 regions of photographs, 19 classes.
 
     Attributes:
         temperature: Difference of similarity by which one class outweighs another by a factor of e.
