@@ -30,4 +30,10 @@ def bitmaps(draw):
     }[kind]
 
 
-st.register_type_strategy(Mask, bitmaps().map(Mask.from_array))
+def as_either_comes(bitmap, by_column):
+    """Masks from arrays know their runs along the rows, those from COCO files down the columns; both must do."""
+    mask = Mask.from_array(bitmap)
+    return Mask(mask.size, mask.edges) if by_column else mask
+
+
+st.register_type_strategy(Mask, st.builds(as_either_comes, bitmaps(), st.booleans()))

@@ -15,6 +15,7 @@ from maskwright.errors import InvalidInput, TooLarge
 from maskwright.masks import Mask, pairwise_intersection, pairwise_iou
 
 masks = st.from_type(Mask)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
 steady = settings(deadline=None, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -135,6 +136,7 @@ def test_a_crop_shows_the_pixels_of_its_box_and_nothing_beyond_the_frame(mask, x
     part = wide[40 + y : 40 + y + h, 40 + x : 40 + x + w]
     assert np.array_equal(mask.crop((x, y, x + w, y + h)).to_array(), part)
     assert np.array_equal(mask.crop_array(x, y, x + w, y + h), part)
+    assert Mask(mask.size, mask.edges).crop((x, y, x + w, y + h)) == mask.crop((x, y, x + w, y + h))
 
 
 @steady

@@ -13,66 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from maskwright.errors import InvalidInput
 from maskwright.masks import coco, frames, pixels, polygons, runs, shapes
 from maskwright.masks.frames import Size, checked_size
+from maskwright.masks.pixel_set import PixelSet
 from maskwright.masks.polygons import Polygon
-from maskwright.masks.runs import Edges
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in absolute pixels (xyxy); right and bottom are exclusive edges."""
 
 
-class Mask:
-    """A set of pixels in a frame, kept as run boundaries.
+class Mask(PixelSet):
+    """One binary region of an image: a set of pixels in a frame, kept as run boundaries.
 
     Masks with the same size and the same pixels are equal and hash alike. They may be shared between threads, pickled
-    and copied. Operations run on the runs: their time grows with the outline, not with the area.
-
-    Runs may be followed down the columns, as COCO does, or along the rows. A mask is made from either, finds the other
-    when it is asked for, and keeps both.
-
-    Args:
-        size: (height, width) in pixels, both at least 1.
-        edges: (2k,) int64, made read-only: strictly increasing positions ``column * height + row`` at which outside
-            turns to inside and back (see :mod:`maskwright.masks.runs`). Not checked; the constructors below check.
-        row_edges: The same at positions ``row * width + column``. Give one of the two.
-
-    Attributes:
-        size: (height, width) in pixels.
+    and copied. Operations run on the runs: their time grows with the outline, not with the area. The constructors
+    below check what they are given.
     """
-
-    size: Size
-
-    def __init__(self, size: Size, edges: Edges | None = None, *, row_edges: Edges | None = None) -> None:
-        known = {"edges": edges, "row_edges": row_edges}
-        self.__dict__.update({name: _frozen(value) for name, value in known.items() if value is not None})
-        self.__dict__["size"] = checked_size(size)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a mask is a value and does not change; make another")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Mask, (self.size, self.edges)
-
-    def __repr__(self) -> str:
-        left, top, right, bottom = self._bounds
-        return f"Mask(size={self.size}, area={self.area}, box=({left}, {top}, {right}, {bottom}))"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return self.size == other.size and np.array_equal(self.edges, other.edges)
-
-    def __hash__(self) -> int:
-        return hash((self.size, self.edges.tobytes()))
-
-    @cached_property
-    def edges(self) -> Edges:
-        """The edges at column-major positions, read-only."""
-        return _frozen(frames.transpose(self.row_edges, (self.width, self.height)))
-
-    @cached_property
-    def row_edges(self) -> Edges:
-        """The edges at row-major positions, read-only, for formats that run along the rows."""
-        return _frozen(frames.transpose(self.edges, self.size))
 
     # --- from something else ---------------------------------------------------------------------------------------
 
@@ -182,56 +133,6 @@ class Mask:
         size = checked_size(size)
         return cls(size, shapes.ellipse_edges(cx, cy, rx, ry, angle_deg, size))
 
-    # --- what it is ------------------------------------------------------------------------------------------------
-
-    @property
-    def height(self) -> int:
-        """Height of the frame in pixels."""
-        return self.size[0]
-
-    @property
-    def width(self) -> int:
-        """Width of the frame in pixels."""
-        return self.size[1]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no pixel is inside."""
-        return not self.area
-
-    @cached_property
-    def area(self) -> int:
-        """How many pixels are inside."""
-        return runs.count(self.edges if "edges" in self.__dict__ else self.row_edges)
-
-    @cached_property
-    def _bounds(self) -> tuple[int, int, int, int]:
-        if "edges" in self.__dict__:
-            return frames.bounds(self.edges, self.height)
-        top, left, bottom, right = frames.bounds(self.row_edges, self.width)
-        return left, top, right, bottom
-
-    @property
-    def box(self) -> Box:
-        """The tight box (xyxy, right and bottom exclusive); (0, 0, 0, 0) where the mask is empty."""
-        left, top, right, bottom = self._bounds
-        return float(left), float(top), float(right), float(bottom)
-
-    @cached_property
-    def counts(self) -> bytes:
-        """Compressed COCO counts, byte for byte as pycocotools writes them."""
-        return coco.compress(runs.to_lengths(self.edges, self.height * self.width))
-
-    def content_hash(self) -> str:
-        """32 hex digits, equal for equal masks on every machine."""
-        return hashlib.blake2b(b"%d %d " % self.size + self.counts, digest_size=16).hexdigest()
-
-    def contains(self, x: float, y: float) -> bool:
-        """Whether the pixel that holds the point (absolute pixels) is inside; False beyond the frame."""
-        if not (0 <= x < self.width and 0 <= y < self.height):
-            return False
-        return runs.contains(self.edges, int(x) * self.height + int(y))
-
     # --- to something else -----------------------------------------------------------------------------------------
 
     def to_array(self) -> NDArray[np.bool_]:
@@ -247,6 +148,15 @@ class Mask:
             InvalidInput: If the box holds no pixel.
         """
         return self.crop((x0, y0, x1, y1)).to_array()
+
+    @cached_property
+    def counts(self) -> bytes:
+        """Compressed COCO counts, byte for byte as pycocotools writes them."""
+        return coco.compress(runs.to_lengths(self.edges, self.height * self.width))
+
+    def content_hash(self) -> str:
+        """32 hex digits, equal for equal masks on every machine."""
+        return hashlib.blake2b(b"%d %d " % self.size + self.counts, digest_size=16).hexdigest()
 
     def to_coco(self) -> dict[str, Any]:
         """``{"size": [height, width], "counts": str}`` as COCO's JSON files hold it."""
@@ -265,7 +175,13 @@ class Mask:
         """The 8-connected parts, from left to right."""
         return [Mask(self.size, edges) for edges in polygons.parts(self.edges, self.size)]
 
-    # --- algebra ---------------------------------------------------------------------------------------------------
+    # --- questions and algebra -------------------------------------------------------------------------------------
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the pixel that holds the point (absolute pixels) is inside; False beyond the frame."""
+        if not (0 <= x < self.width and 0 <= y < self.height):
+            return False
+        return runs.contains(self.edges, int(x) * self.height + int(y))
 
     def intersection_area(self, other: Mask) -> int:
         """How many pixels both masks hold."""
@@ -335,8 +251,10 @@ class Mask:
             size: (height, width) of the new frame.
             corner: (x, y) in the new frame of this mask's first pixel; what leaves the frame is lost.
         """
-        size = checked_size(size)
-        return Mask(size, frames.reframe(self.edges, self.size, size, (int(corner[0]), int(corner[1]))))
+        size, (x, y) = checked_size(size), (int(v) for v in corner)
+        if self.runs_by_column:
+            return Mask(size, frames.reframe(self.edges, self.size, size, (x, y)))
+        return Mask(size, row_edges=frames.reframe(self.row_edges, self.size[::-1], size[::-1], (y, x)))
 
     def _combined(self, others: Sequence[Mask], inside: Sequence[bool], weights: Sequence[int] | None = None) -> Mask:
         for other in others:
@@ -346,8 +264,3 @@ class Mask:
     def _check_same_size(self, other: Mask) -> None:
         if self.size != other.size:
             raise InvalidInput(f"masks of different sizes do not go together: {self.size} and {other.size}")
-
-
-def _frozen(edges: Edges) -> Edges:
-    edges.setflags(write=False)
-    return edges
