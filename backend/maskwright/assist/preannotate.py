@@ -28,7 +28,7 @@ class PreannotationOptions:
 
     Attributes:
         enabled: Whether to pre-annotate at all.
-        score_threshold: Least score of a region.
+        score_threshold: Least score of a region; None takes what suits the segmenter's family.
         class_thresholds: The same for single classes, by name.
         min_area: Least area in pixels.
         max_regions: Most regions per image; the best stay.
@@ -40,7 +40,7 @@ class PreannotationOptions:
     """
 
     enabled: bool = True
-    score_threshold: float = 0.3
+    score_threshold: float | None = None
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     min_area: int = 64
     max_regions: int = 100
@@ -67,10 +67,6 @@ class PreannotationOptions:
         ):
             if count is not None and count < least:
                 raise InvalidInput(f"{name} is {count}; it must be at least {least}")
-
-    def threshold(self, label: str) -> float:
-        """Least score of a region of this class."""
-        return self.class_thresholds.get(label, self.score_threshold)
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,11 @@ def preannotate(
         raise InvalidInput("several classes need a classifier to choose between them")
     started = time.perf_counter()
     found = propose_regions(
-        segmenter, encode, image.size, _proposal_options(options, segmenter, tile_size, tile_halo), cancelled
+        segmenter,
+        encode,
+        image.size,
+        _proposal_options(options, segmenter, len(labels), tile_size, tile_halo),
+        cancelled,
     )
     observe("propose", time.perf_counter() - started)
     if cancelled():
@@ -140,7 +140,8 @@ def preannotate(
     regions = _classified(image, found, labels, classifier, model_version)
     observe("classify", time.perf_counter() - started)
     # Overlaps are settled among the regions that are good enough, so that a dropped one hides nothing.
-    good = [region for region in regions if region.score >= options.threshold(region.label or "")]
+    default = family_defaults(segmenter.name).score if options.score_threshold is None else options.score_threshold
+    good = [region for region in regions if region.score >= options.class_thresholds.get(region.label or "", default)]
     kept = _uncovered(sorted(good, key=lambda region: -region.score), options.max_regions)
     if kept:
         score = float(np.mean([region.score for region in kept]))
@@ -150,14 +151,15 @@ def preannotate(
 
 
 def _proposal_options(
-    options: PreannotationOptions, segmenter: Segmenter, tile_size: int, tile_halo: int
+    options: PreannotationOptions, segmenter: Segmenter, classes: int, tile_size: int, tile_halo: int
 ) -> ProposalOptions:
     family = family_defaults(segmenter.name)
     given_iou, given_stability = options.predicted_iou_threshold, options.stability_threshold
     given_points = options.points_per_side
+    usual_iou = family.predicted_iou if classes > 1 else family.predicted_iou_of_one_class
     return ProposalOptions(
         points_per_side=family.points_per_side if given_points is None else given_points,
-        predicted_iou_threshold=family.predicted_iou if given_iou is None else given_iou,
+        predicted_iou_threshold=usual_iou if given_iou is None else given_iou,
         stability_threshold=family.stability if given_stability is None else given_stability,
         duplicate_iou=options.duplicate_iou,
         min_area=max(options.min_area, 1),
