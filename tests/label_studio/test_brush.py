@@ -103,6 +103,36 @@ def test_any_colours_are_read_by_their_alpha(picture):
     assert np.array_equal(decode_brush(stream, picture.shape[:2]).to_array(), picture[:, :, 3] > 0)
 
 
+def soft_disc(height, width):
+    y, x = np.indices((height, width)) + 0.5
+    return np.clip((height / 3 - np.hypot(y - height / 2, x - width / 2)) * 200 + 100, 0, 255).astype(np.uint8)
+
+
+WRITTEN_BY_THE_BROWSER = {
+    "a disc with a soft border": (
+        "00000120391bfe27008c7675b8c76d8046771e44fff1e4467738047437ffe3a19c023c8bfff1e44e011d0dfff8e867008cee3c89ffe3c88c"
+        "eed80463b3adc63b89c000",
+        soft_disc(9, 8),
+    ),
+    "one run of the greatest length": ("00010000391bffffffff", np.full((128, 128), 255)),
+    "one run beyond the greatest length": ("00010810391bffffffffe101ffe0", np.full((130, 130), 255)),
+    "two runs beyond the greatest length": (
+        "00021020391bffffffffe101fffffffc0384078000",
+        np.repeat([255, 0], 130)[:, None] * np.ones((1, 130), dtype=int),
+    ),
+    "samples that all differ": (
+        "00000030391bfa2f000102030400010203040001020304000102030400010203040001020304000102030400010203040001020304000102",
+        np.arange(48).reshape(3, 4, 4)[:, :, 3] % 5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_BY_THE_BROWSER)
+def test_streams_recorded_from_label_studios_own_front_end_are_read(name):
+    stream, alpha = WRITTEN_BY_THE_BROWSER[name]
+    assert np.array_equal(decode_brush(bytes.fromhex(stream), alpha.shape).to_array(), alpha > 0)
+
+
 def test_a_faint_border_as_a_browser_paints_it_belongs_to_the_mask():
     alpha = np.array([[0, 1, 128, 255, 254, 3, 0]], dtype=np.uint8)
     stream = encode_rle(np.repeat(alpha.reshape(-1), 4))
