@@ -20,10 +20,6 @@ Edges = NDArray[np.int64]
 EMPTY: Edges = np.zeros(0, dtype=np.int64)
 EMPTY.setflags(write=False)
 
-UNION = (False, True, True)
-"""Truth tables of :func:`combine` for two operands of weight 1: inside, by the number of operands that are inside."""
-INTERSECTION = (False, False, True)
-
 
 def cancel(positions: NDArray[np.int64]) -> Edges:
     """Toggle at every one of the given positions, in any order and any number of times, and return the edges.
@@ -70,7 +66,7 @@ def combine(operands: Sequence[Edges], inside: Sequence[bool], weights: Sequence
 
 def complement(edges: Edges, n: int) -> Edges:
     """Every pixel of [0, n) that is not inside."""
-    return cancel(np.concatenate([edges, np.array([0, n], dtype=np.int64)]))
+    return cancel(np.concatenate([edges, [0, n]]))
 
 
 def count(edges: Edges) -> int:
