@@ -14,8 +14,9 @@ from maskwright.masks import Mask
 from maskwright.models.classical_answers import answer
 from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
 from maskwright.models.classical_logits import keep_clicks, mask_to_logits, upsample_logits
+from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.classical_regions import Scene
-from maskwright.models.protocols import RGB, Candidates, ImageEmbedding
+from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
 from maskwright.prompts import Prompt
 
 WORKING_SIDE = 512
@@ -51,7 +52,8 @@ class ClassicalSegmenter:
             raise InvalidInput(f"an image must be (H, W, 3) uint8 and not empty, got {image.shape} {image.dtype}")
         height, width = image.shape[:2]
         scale = min(2.0, WORKING_SIDE / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        # A sliver keeps a few pixels across, or clicks on its two sides could not be told apart.
+        size = (max(min(height, 8), round(height * scale)), max(min(width, 8), round(width * scale)))
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         small = _stretched(cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=interpolation))
         hierarchy = build_hierarchy(small)
@@ -98,6 +100,14 @@ class ClassicalSegmenter:
     def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
         """Turn one (h, w) array of logits into a mask of ``embedding.original_size``, threshold 0."""
         return Mask.from_array(upsample_logits(low_res_logits, embedding.original_size) > 0)
+
+    def propose(self, embedding: ImageEmbedding) -> Proposals:
+        """Candidate objects of the whole image, best first; see ``classical_proposals``.
+
+        Raises:
+            InvalidInput: If the embedding is another version's.
+        """
+        return propose_regions(self._scene(embedding), embedding.original_size)
 
     def _scene(self, embedding: ImageEmbedding) -> Scene:
         if embedding.model_version != self.embedding_version:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from maskwright.models.classical_hierarchy import Floats, Hierarchy, Ints
 
+SMALLEST_FRAMED = -3.0
+"""Logarithm of the share of the image below which size no longer excuses touching the image's border."""
 GROWTH = 1.1
 """A candidate is kept where it is at least this many times as large as the one before."""
 
@@ -174,7 +176,7 @@ def measure(
     return np.stack(
         [
             np.ones(count), size, size**2, np.log(np.maximum(borders(length * strength), 0.0) / some + 0.1),
-            borders(length * (strength < 0.5)) / some, share_frame, share_frame**2, size * share_frame,
+            borders(length * (strength < 0.5)) / some, share_frame, share_frame**2, np.maximum(size, SMALLEST_FRAMED) * share_frame,
             central, central**2, np.log(np.maximum((inner + frame) ** 2 / area, 4.0)), area / spans,
             depth_log, depth_log**2, borders(length * meets) / np.maximum(inner + frame, 1.0),
             np.log(contrast + 1.0), relative, box_iou, box_share, box_share**2,

@@ -15,23 +15,26 @@ import numpy as np
 from maskwright.models.classical_hierarchy import Floats
 from maskwright.models.classical_regions import FEATURES
 
-Stage = Literal["first", "add", "remove", "box", "refined"]
+Stage = Literal["first", "add", "remove", "box", "refined", "proposal"]
 
 COEFFICIENTS: Mapping[Stage, Mapping[str, float]] = MappingProxyType({
     "first": {
-        "one": 0.9, "size2": -0.006, "frame": -1.09, "frame2": 0.38, "size_frame": -0.255, "central2": 0.3,
-        "ragged": -0.16, "depth": 0.071, "depth2": 0.008, "contrast": 0.087,
+        "one": 0.785, "size2": -0.005, "frame": -1.2, "frame2": 0.55, "size_frame": -0.455, "central2": 0.293,
+        "ragged": -0.149, "depth": 0.057, "depth2": 0.006, "contrast": 0.094,
     },
     "add": {
-        "one": 0.114, "size2": -0.003, "frame": -0.7, "frame2": 0.58, "size_frame": -0.142, "central": 0.22,
-        "shared": 0.43,
+        "one": 0.101, "size2": -0.003, "frame": -0.773, "frame2": 0.683, "size_frame": -0.258, "central": 0.221,
+        "shared": 0.434,
     },
-    "remove": {"one": 0.64, "strength": 0.057, "size_frame": -0.022, "depth": 0.061, "relative": 0.048},
+    "remove": {"one": 0.648, "strength": 0.057, "depth": 0.061, "relative": 0.049},
     "box": {
         "one": 0.189, "box_iou": 0.42, "box_share": 1.032, "box_share2": -0.592, "weak": -0.169, "strength": 0.052,
         "ragged": -0.114, "contrast": 0.049,
     },
-    "refined": {"one": 1.64, "frame": -0.4, "size_frame": -0.127, "ragged": -0.208, "depth": 0.081, "contrast": 0.04},
+    "proposal": {
+        "one": 2.3, "strength": 0.22, "weak": -0.15, "frame": -0.3, "ragged": -0.37, "depth": 0.21, "contrast": 0.06,
+    },
+    "refined": {"one": 1.6, "frame": -0.71, "size_frame": -0.368, "ragged": -0.205, "depth": 0.079, "contrast": 0.049},
 })  # fmt: skip
 """Per stage the weight of every measurement that counts (see ``classical_regions.FEATURES``)."""
 
