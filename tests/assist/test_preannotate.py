@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskwright.assist.preannotate import PreannotationOptions, preannotate
+from maskwright.assist.preannotate import CLASSIFIED, PreannotationOptions, preannotate
 from maskwright.assist.thresholds import SEGMENT_ANYTHING, family_defaults
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
+from maskwright.models.protocols import Proposals
 
 SIZE = (120, 160)
 
@@ -153,3 +154,36 @@ def test_impossible_options_are_refused_by_name(wrong):
 def test_each_family_has_thresholds_on_its_own_scale():
     assert family_defaults("sam-vit-base") == SEGMENT_ANYTHING
     assert family_defaults("classical").predicted_iou < SEGMENT_ANYTHING.predicted_iou
+
+
+def test_of_very_many_proposals_the_most_promising_are_classified(windows, painted, oracle):
+    size = (200, 200)
+    masks = tuple(
+        Mask.from_box((x, y, x + 3 + (x + y) % 7, y + 5), size) for x in range(0, 190, 10) for y in range(0, 190, 10)
+    )
+    pixels = painted(size)
+
+    class Proposing(type(oracle)):
+        def propose(self, embedding):
+            return Proposals(masks, np.linspace(0.9, 1, len(masks), dtype=np.float32), np.ones(len(masks), np.float32))
+
+    class Counting:
+        name = version = "counting"
+        seen = 0
+
+        def classify(self, image, masks, phrases):
+            self.seen = len(masks)
+            return np.full((len(masks), len(phrases)), 1 / len(phrases), dtype=np.float32)
+
+    segmenter, classifier = Proposing(), Counting()
+    answer = preannotate(
+        image_of(pixels),
+        CAT_DOG,
+        PreannotationOptions(min_area=1, max_regions=5),
+        segmenter=segmenter,
+        encode=windows(segmenter, pixels),
+        classifier=classifier,
+        model_version="v1",
+    )
+    assert len(masks) > classifier.seen == CLASSIFIED
+    assert len(answer.regions) == 5

@@ -36,8 +36,7 @@ def distinct(proposals: Proposals, duplicate_iou: float) -> Proposals:
         return repeated
 
     boxes = np.array([mask.box for mask in masks], dtype=np.int64).reshape(-1, 4)
-    kept = order[_first_of_each(boxes, areas, min(duplicate_iou, CONTAINED_IOU), same)]
-    return Proposals(tuple(proposals.masks[i] for i in kept), proposals.predicted_iou[kept], proposals.stability[kept])
+    return proposals.select(order[_first_of_each(boxes, areas, min(duplicate_iou, CONTAINED_IOU), same)].tolist())
 
 
 def distinct_low_res(masks: NDArray[np.bool_], quality: NDArray[np.float32], duplicate_iou: float) -> Numbers:

@@ -94,7 +94,7 @@ def propose_regions(
     whole = stitch(pieces, image_size)
     largest = options.max_area_fraction * image_size[0] * image_size[1]
     return distinct(
-        _select(whole, [i for i, m in enumerate(whole.masks) if options.min_area <= m.area <= largest]),
+        whole.select([i for i, m in enumerate(whole.masks) if options.min_area <= m.area <= largest]),
         options.duplicate_iou,
     )
 
@@ -125,7 +125,7 @@ def _tile_proposals(
         good = (found.predicted_iou >= options.predicted_iou_threshold) & (
             found.stability >= options.stability_threshold
         )
-        return distinct(_select(found, np.flatnonzero(good).tolist()), options.duplicate_iou)
+        return distinct(found.select(np.flatnonzero(good).tolist()), options.duplicate_iou)
     kept = _Kept()
     for prompts in _batches(grid_points(embedding.original_size, options.points_per_side), options.points_per_batch):
         _check(cancelled)
@@ -182,12 +182,6 @@ def _batches(points: NDArray[np.float32], size: int) -> Iterator[list[Prompt]]:
     one = np.ones(1, dtype=np.int64)
     for start in range(0, len(points), size):
         yield [Prompt(point_coords=point[None], point_labels=one) for point in points[start : start + size]]
-
-
-def _select(proposals: Proposals, indices: list[int]) -> Proposals:
-    return Proposals(
-        tuple(proposals.masks[i] for i in indices), proposals.predicted_iou[indices], proposals.stability[indices]
-    )
 
 
 def _check(cancelled: Callable[[], bool]) -> None:

@@ -35,7 +35,7 @@ FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
     # Its estimates are calibrated means over photographs, where 0.5 is a good mask; a click costs as much as a hundred.
     {
         "classical": FamilyDefaults(
-            predicted_iou=0.3, predicted_iou_of_one_class=0.5, stability=0.3, score=0.2, points_per_side=12
+            predicted_iou=0.3, predicted_iou_of_one_class=0.5, stability=0.3, score=0.28, points_per_side=12
         )
     }
 )

@@ -196,6 +196,11 @@ class Proposals:
     predicted_iou: NDArray[np.float32]
     stability: NDArray[np.float32]
 
+    def select(self, indices: Sequence[int]) -> Proposals:
+        """The proposals at these positions, in this order."""
+        chosen = list(indices)
+        return Proposals(tuple(self.masks[i] for i in chosen), self.predicted_iou[chosen], self.stability[chosen])
+
 
 @runtime_checkable
 class Proposer(Protocol):
