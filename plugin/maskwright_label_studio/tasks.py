@@ -38,7 +38,8 @@ class Task:
             raise InvalidInput("a task must be an object with an object under 'data'")
         number = document.get("id")
         predictions = document.get("predictions")
-        versions = [p.get("model_version") for p in predictions if isinstance(p, dict)] if predictions else []
+        stored = [p for p in predictions if isinstance(p, dict)] if isinstance(predictions, list) else []
+        versions = [p.get("model_version") for p in stored]
         return cls(
             id=number if type(number) is int else None,
             data=document["data"],
