@@ -143,9 +143,8 @@ class BatchPredictor:
         def run(progress: JobProgress) -> None:
             self._finish(request, project, late, progress)
 
-        numbers = sorted(item.task.id or 0 for item in late)
         try:
-            self._jobs.submit(f"label-studio/{project.key}/{hash(tuple(numbers)):x}", run)
+            self._jobs.submit(f"label-studio/{project.key}/{hash(tuple(item.key for item in late)):x}", run)
         except (Busy, Cancelled) as error:
             log.error("project %s: %d tasks stay without prediction: %s", project.key, len(late), error)
 

@@ -6,11 +6,10 @@ Label Studio sends the configuration as XML with every request (as ``schema`` to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -18,6 +17,7 @@ from defusedxml.ElementTree import fromstring
 
 from maskwright.errors import InvalidInput, TooLarge
 from maskwright.labels import LabelClass, LabelSet
+from maskwright_label_studio.image_tags import ImageTag
 
 MAX_CONFIG_CHARS = 1_000_000
 MAX_CONFIG_DEPTH = 100
@@ -35,40 +35,7 @@ _TAG_SHAPES: Mapping[str, tuple[Shape, bool]] = {
     for name, labelled in ((shape, False), (shape + "labels", True))
     if shape != "labels"
 } | {"labels": ("labels", True)}
-_WHOLE_VALUE = re.compile(r"\$(\w[\w.\[\]]*)")
-_PART_OF_VALUE = re.compile(r"\$(\w+)")
-_UNDEFINED = "$undefined$"
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
-
-
-@dataclass(frozen=True)
-class ImageTag:
-    """One ``<Image>``.
-
-    Attributes:
-        name: What controls call it in ``toName``.
-        value: The attribute ``value`` or ``valueList``, e.g. ``$image``.
-        is_list: Whether the task holds a list of images under it (``valueList``).
-    """
-
-    name: str
-    value: str
-    is_list: bool = False
-
-    def sources(self, data: Mapping[str, Any]) -> tuple[str, ...]:
-        """The addresses of its images in a task's ``data``, in the order of ``item_index``.
-
-        Raises:
-            InvalidInput: If the task does not hold them.
-        """
-        whole = _WHOLE_VALUE.fullmatch(self.value)
-        if whole is None:
-            return (_PART_OF_VALUE.sub(lambda found: str(_lookup(data, found[1])), self.value),)
-        value = _lookup(data, whole[1])
-        values = value if isinstance(value, list) else [value]
-        if not values or not all(isinstance(v, str) and v for v in values):
-            raise InvalidInput(f"the task's data under {whole[1]!r} is not the address of an image")
-        return tuple(values)
 
 
 @dataclass(frozen=True)
@@ -285,18 +252,3 @@ def _labels(element: Element) -> LabelSet:
         words += [value] if alias and value != alias else []
         classes[name] = LabelClass(name, aliases=tuple(dict.fromkeys(w for w in words if w)))
     return LabelSet(tuple(classes.values()))
-
-
-def _lookup(data: Mapping[str, Any], path: str) -> Any:
-    value: Any = data
-    for part in re.findall(r"[^.\[\]]+", path):
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        elif _UNDEFINED in data:
-            # Tasks uploaded before the project had a configuration keep their only value under this key.
-            return data[_UNDEFINED]
-        else:
-            raise InvalidInput(f"the task's data has no {path!r}, which the labelling configuration names")
-    return value

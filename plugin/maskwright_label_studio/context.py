@@ -20,8 +20,9 @@ from maskwright.prompts import Box, Prompt, Scribble
 from maskwright_label_studio.bitmask import decode_bitmask
 from maskwright_label_studio.body import RequestBody
 from maskwright_label_studio.brush import decode_brush
-from maskwright_label_studio.config import ControlTag, ImageTag, LabelingConfig, Shape
+from maskwright_label_studio.config import ControlTag, LabelingConfig, Shape
 from maskwright_label_studio.geometry import ellipse_outline, rectangle_corners, to_pixels
+from maskwright_label_studio.image_tags import ImageTag
 from maskwright_label_studio.strokes import strokes_of
 
 MAX_POINTS = 1000
