@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
-from maskwright.models.classical_answers import answer
+from maskwright.models.classical_answers import answer, marks_of
 from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
-from maskwright.models.classical_logits import keep_clicks, mask_to_logits, upsample_logits
+from maskwright.models.classical_logits import hold, keep_clicks, mask_to_logits, merge_logits, upsample_logits
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.classical_regions import Scene
 from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
@@ -91,9 +91,14 @@ class ClassicalSegmenter:
                 raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
             pixels = _clicked_pixels(prompt, embedding.original_size)
             on_grid = prompt.scaled(*scale)
+            before = None if prompt.mask_input is None else upsample_logits(prompt.mask_input, scene.size)
             for k, found in enumerate(answer(scene, on_grid, count)):
-                soft = mask_to_logits(found.mask)
-                logits[index, k] = keep_clicks(soft, pixels, prompt.point_labels, embedding.original_size)
+                made = mask_to_logits(found.mask, scene.rgb)
+                for mark in marks_of(on_grid, scene.size):
+                    hold(made, mark.pixels, mark.positive)
+                if before is not None:
+                    made = merge_logits(before, found.mask, made)
+                logits[index, k] = keep_clicks(made, pixels, prompt.point_labels, embedding.original_size)
                 scores[index, k] = found.predicted_iou
         return Candidates(logits, scores)
 

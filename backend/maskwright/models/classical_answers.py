@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.models.classical_hierarchy import Floats, Hierarchy, Ints
-from maskwright.models.classical_regions import Family, Scene, family_from, measure, merge_distance
+from maskwright.models.classical_logits import upsample_logits
+from maskwright.models.classical_regions import FEATURES, Family, Scene, family_from, measure, merge_distance
 from maskwright.models.classical_scores import Stage, expected_iou
 from maskwright.prompts import Box, Prompt
 
 Pixels = NDArray[np.bool_]
 MARKED_LEAVES = 24
 """A stroke is represented by at most this many of the leaves that it crosses."""
+MOST_REMOVED = 0.95
+"""A negative click takes away at most this share of a mask, if there is any choice."""
 NESTING = 1.5
 """Of three hypotheses each is at least this many times as large as the one inside it."""
 
@@ -51,7 +54,7 @@ def answer(scene: Scene, prompt: Prompt, count: int) -> list[Hypothesis]:
     marks = list(marks_of(prompt, scene.size))
     window = _filled(prompt.box, scene.size) if prompt.box is not None else None
     if prompt.mask_input is not None:
-        start = _stretched_mask(prompt.mask_input, scene.size)
+        start = upsample_logits(prompt.mask_input, scene.size) > 0
         hypotheses = [Hypothesis(start, _judged(scene, start, prompt))]
     elif prompt.box is not None and window is not None:
         hypotheses = _from_box(scene, prompt.box, window, count)
@@ -88,12 +91,6 @@ def _marked(mask: Pixels, marks: list[Mark]) -> Pixels:
     for mark in marks:
         result[mark.pixels[:, 1], mark.pixels[:, 0]] = mark.positive
     return result
-
-
-def _stretched_mask(logits: NDArray[np.float32], size: tuple[int, int]) -> Pixels:
-    whole = np.ascontiguousarray(logits, dtype=np.float32)
-    mask: Pixels = cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_LINEAR) > 0
-    return mask
 
 
 def _filled(box: Box, size: tuple[int, int]) -> Pixels:
@@ -161,6 +158,10 @@ def _flipped(
     middle = mark.pixels[len(mark.pixels) // 2] + 0.5
     measured = measure(scene, family, (float(middle[0]), float(middle[1])), current, None)
     scores = expected_iou(stage, measured)
+    if not mark.positive:
+        # Nobody takes an object away by clicking it off: something must be left.
+        everything = measured[:, FEATURES.index("relative")] > np.log(MOST_REMOVED)
+        scores = np.where(everything, scores * 0.01, scores)
     hypotheses = []
     for k in _nested(scene, family, scores, count):
         changed = family.member(k)[tree.leaf] & (mask != mark.positive)

@@ -222,7 +222,7 @@ def _full_size(scene: Scene, node: int, box: Ints, size: tuple[int, int]) -> Mas
     height, width = scene.size
     x1, y1 = max(int(box[0]) - 3, 0), max(int(box[1]) - 3, 0)
     x2, y2 = min(int(box[2]) + 3, width), min(int(box[3]) + 3, height)
-    logits = mask_to_logits(_node_pixels(scene, node, np.array([x1, y1, x2, y2])))
+    logits = mask_to_logits(_node_pixels(scene, node, np.array([x1, y1, x2, y2])), scene.rgb[y1:y2, x1:x2])
     sx, sy = width / size[1], height / size[0]
     left, top = int(np.floor(x1 / sx)), int(np.floor(y1 / sy))
     right, bottom = min(int(np.ceil(x2 / sx)), size[1]), min(int(np.ceil(y2 / sy)), size[0])

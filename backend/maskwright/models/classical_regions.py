@@ -176,8 +176,9 @@ def measure(
     return np.stack(
         [
             np.ones(count), size, size**2, np.log(np.maximum(borders(length * strength), 0.0) / some + 0.1),
-            borders(length * (strength < 0.5)) / some, share_frame, share_frame**2, np.maximum(size, SMALLEST_FRAMED) * share_frame,
-            central, central**2, np.log(np.maximum((inner + frame) ** 2 / area, 4.0)), area / spans,
+            borders(length * (strength < 0.5)) / some, share_frame, share_frame**2,
+            np.maximum(size, SMALLEST_FRAMED) * share_frame, central, central**2,
+            np.log(np.maximum((inner + frame) ** 2 / area, 4.0)), area / spans,
             depth_log, depth_log**2, borders(length * meets) / np.maximum(inner + frame, 1.0),
             np.log(contrast + 1.0), relative, box_iou, box_share, box_share**2,
         ],
