@@ -22,9 +22,8 @@ def test_every_image_of_every_task_is_listed_and_loads_when_asked(label_studio, 
         label_studio_api_key="0123456789abcdef0123456789abcdef01234567",
     )  # fmt: skip
     listed = list(PLATFORM.project_images(settings, "1"))
-    assert [name for name, _ in listed] == [
-        "/data/upload/1/1a.png", "/data/upload/1/1-missing.png", "/data/upload/1/2a.png", "/data/upload/1/2-missing.png",
-    ]  # fmt: skip
+    pages = ("1a", "1-missing", "2a", "2-missing")
+    assert [name for name, _ in listed] == [f"/data/upload/1/{page}.png" for page in pages]
     assert not [path for _, path, _ in label_studio.requests if path.startswith("/data")], "nothing is fetched yet"
     assert listed[0][1]().size == (240, 320)
     with pytest.raises(NotFound):
