@@ -23,6 +23,10 @@ MARKED_LEAVES = 24
 """A stroke is represented by at most this many of the leaves that it crosses."""
 MOST_REMOVED = 0.95
 """A negative click takes away at most this share of a mask, if there is any choice."""
+BORDER_ERROR = 0.25
+"""A mark this close to a mask's border, as a share of the mask's greatest depth, corrects the border only."""
+REACH = 2.0
+"""People click the middle of what is wrong, so an error along the border is about twice as deep as its mark."""
 NESTING = 1.5
 """Of three hypotheses each is at least this many times as large as the one inside it."""
 
@@ -142,6 +146,8 @@ def _flipped(
     allowed = current != mark.positive
     if window is not None and window[mark.pixels[:, 1], mark.pixels[:, 0]].all():
         allowed &= _leaves(scene, window)
+    band = _within_reach(mask, mark)
+    allowed &= _leaves(scene, band)
     touched = np.unique(tree.leaf[mark.pixels[:, 1], mark.pixels[:, 0]])
     sample = touched[np.linspace(0, len(touched) - 1, min(len(touched), MARKED_LEAVES)).astype(np.int64)]
     distance = np.min([merge_distance(tree, int(leaf)) for leaf in sample], axis=0)
@@ -164,7 +170,7 @@ def _flipped(
         scores = np.where(everything, scores * 0.01, scores)
     hypotheses = []
     for k in _nested(scene, family, scores, count):
-        changed = family.member(k)[tree.leaf] & (mask != mark.positive)
+        changed = family.member(k)[tree.leaf] & (mask != mark.positive) & band
         if window is not None and allowed.any():
             changed &= window
         changed = _touching(changed, mark.pixels)
@@ -175,6 +181,20 @@ def _flipped(
         score = float(scores[k]) if first else _judged(scene, result, prompt) * share
         hypotheses.append(Hypothesis(result, score))
     return hypotheses
+
+
+def _within_reach(mask: Pixels, mark: Mark) -> Pixels:
+    """Where a mark may change the mask: near its border, if it was set so near to it that only the border is wrong."""
+    wrong: Pixels = mask != mark.positive
+    if not mask.any() or wrong.all():
+        return np.ones_like(mask)
+    size = float(cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3).max())
+    depth = cv2.distanceTransform(wrong.astype(np.uint8), cv2.DIST_L2, 5)
+    marked = float(depth[mark.pixels[:, 1], mark.pixels[:, 0]].max())
+    if marked > BORDER_ERROR * size:
+        return np.ones_like(mask)
+    reach: Pixels = depth <= REACH * marked + 1
+    return reach
 
 
 def _nested(scene: Scene, family: Family, scores: Floats, count: int) -> list[int]:

@@ -26,6 +26,8 @@ JUDGED = 1500
 """So many nodes are looked at closely."""
 LARGEST_NESTED = 0.6
 """A node inside a better one, or around it, is dropped where the smaller fills more than this share of the larger."""
+SHADOWED = 0.6
+"""The estimate of a node inside a better one, or around it, is worth this much: objects seldom nest."""
 BACKGROUND_FRAME = 0.4
 """What holds more than this share of the image's border is what lies behind the objects."""
 THRESHOLD_SHIFT = 1.25
@@ -48,13 +50,12 @@ def propose_regions(scene: Scene, size: tuple[int, int]) -> Proposals:
     if not len(nodes.number):
         return Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
     scores = expected_iou("proposal", nodes.measured)
-    kept = _suppress(scene.tree, nodes, scores)
     masks, predicted, stability = [], [], []
-    for k in kept:
+    for k, score in _suppress(scene.tree, nodes, scores):
         mask = _full_size(scene, int(nodes.number[k]), nodes.boxes[k], size)
         if not mask.is_empty:
             masks.append(mask)
-            predicted.append(scores[k])
+            predicted.append(score)
             stability.append(node_stability(scene.tree, int(nodes.number[k])))
     return Proposals(tuple(masks), np.array(predicted, dtype=np.float32), np.array(stability, dtype=np.float32))
 
@@ -183,21 +184,23 @@ def _depth(pixels: NDArray[np.bool_]) -> float:
     return float(cv2.distanceTransform(np.pad(pixels, 1).astype(np.uint8), cv2.DIST_L2, 3).max())
 
 
-def _suppress(tree: Hierarchy, nodes: _Nodes, scores: Floats) -> list[int]:
-    """Indices of the nodes that are left, best first: of nearly equal nested nodes only the best."""
+def _suppress(tree: Hierarchy, nodes: _Nodes, scores: Floats) -> list[tuple[int, float]]:
+    """The nodes that are left, best first, with their estimates: of nearly equal nested nodes only the best."""
     first, end = tree.first[nodes.number], tree.end[nodes.number]
-    open_ = np.ones(len(scores), dtype=bool)
-    kept: list[int] = []
-    for k in np.argsort(-scores, kind="stable"):
-        if not open_[k]:
+    left = np.ones(len(scores), dtype=bool)
+    shadowed = np.zeros(len(scores), dtype=bool)
+    kept: list[tuple[int, float]] = []
+    for k in np.argsort(-scores, kind="stable").tolist():
+        if not left[k]:
             continue
-        kept.append(int(k))
+        kept.append((k, float(scores[k]) * (SHADOWED if shadowed[k] else 1.0)))
         if len(kept) == MOST:
             break
         nested = ((first <= first[k]) & (end >= end[k])) | ((first >= first[k]) & (end <= end[k]))
         alike = np.minimum(nodes.area, nodes.area[k]) > LARGEST_NESTED * np.maximum(nodes.area, nodes.area[k])
-        open_ &= ~(nested & alike)
-    return kept
+        left &= ~(nested & alike)
+        shadowed |= nested
+    return sorted(kept, key=lambda item: -item[1])
 
 
 def node_stability(tree: Hierarchy, node: int) -> float:
