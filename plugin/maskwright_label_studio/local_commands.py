@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,12 @@ import typer
 from maskwright.errors import InvalidInput, Unreachable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from maskwright.labels import LabelSet
+    from maskwright.prompts import Box
+    from maskwright.regions import Region
     from maskwright_label_studio.workbench import Workbench
 
 PROJECT_TITLE = "Maskwright samples"
@@ -115,15 +121,21 @@ def _draw(
     image = load_image(picture)
     found = results_to_regions(prediction["result"], source="import")
     _save(out / f"{picture.stem}-preannotated.png", image.pixels, found)
-    sample = SAMPLES[picture.name]
-    began = time.perf_counter()
-    answer = bench.click(connection, int(task["id"]), _smart_click(sample.click, sample.label, image.size))
-    seconds = time.perf_counter() - began
-    clicked = results_to_regions(answer["result"], source="import")
-    _save(out / f"{picture.stem}-click.png", image.pixels, clicked, sample.click)
     names = ", ".join(f"{region.label} {region.score:.2f}" for region in found) or "nothing certain enough"
-    area = sum(region.mask.area for region in clicked)
-    typer.echo(f"  {picture.name}: {names}; a click on the {sample.label} gave {area} pixels in {seconds:.2f} s")
+    typer.echo(f"  {picture.name}: {names}")
+    sample = SAMPLES[picture.name]
+    x, y = sample.click
+    for gesture, region, frame in (
+        ("click", _smart_click(sample.click, sample.label, image.size), (x - 3, y - 3, x + 3, y + 3)),
+        ("box", _smart_box(sample.box, sample.label, image.size), sample.box),
+    ):
+        began = time.perf_counter()
+        answer = bench.click(connection, int(task["id"]), region)
+        seconds = time.perf_counter() - began
+        masks = results_to_regions(answer["result"], source="import")
+        _save(out / f"{picture.stem}-{gesture}.png", image.pixels, masks, frame)
+        area = sum(item.mask.area for item in masks)
+        typer.echo(f"    {gesture} on the {sample.label}: {area} pixels in {seconds:.2f} s")
 
 
 def _smart_click(at: tuple[float, float], label: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -136,7 +148,19 @@ def _smart_click(at: tuple[float, float], label: str, size: tuple[int, int]) -> 
     }  # fmt: skip
 
 
-def _save(path: Path, pixels: Any, regions: Any, click: tuple[float, float] | None = None) -> None:
+def _smart_box(box: Box, label: str, size: tuple[int, int]) -> dict[str, Any]:
+    """A rectangle as the browser sends it: per cent of the picture."""
+    height, width = size
+    x1, y1, x2, y2 = box
+    return {
+        "id": "demo-box", "type": "rectanglelabels", "from_name": "box", "to_name": "image", "origin": "manual",
+        "original_width": width, "original_height": height, "image_rotation": 0,
+        "value": {"x": x1 / width * 100, "y": y1 / height * 100, "width": (x2 - x1) / width * 100,
+                  "height": (y2 - y1) / height * 100, "rotation": 0, "rectanglelabels": [label]},
+    }  # fmt: skip
+
+
+def _save(path: Path, pixels: NDArray[np.uint8], regions: Sequence[Region], prompt: Box | None = None) -> None:
     import io
 
     from PIL import Image, ImageDraw
@@ -145,9 +169,8 @@ def _save(path: Path, pixels: Any, regions: Any, click: tuple[float, float] | No
     from maskwright.store.artifacts import write_atomically
 
     picture = Image.fromarray(draw_overlay(pixels, [(r.mask, r.label, r.score) for r in regions]))
-    if click is not None:
-        x, y = click
-        ImageDraw.Draw(picture).ellipse((x - 5, y - 5, x + 5, y + 5), fill=(255, 255, 255), outline=(0, 0, 0), width=2)
+    if prompt is not None:
+        ImageDraw.Draw(picture).rectangle(prompt, outline=(255, 255, 255), width=2)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from maskwright.errors import InvalidInput
 from maskwright.labels import LabelClass, LabelSet
+from maskwright.prompts import Box
 
 SAMPLE_LABELS = LabelSet(
     (
@@ -30,12 +31,14 @@ class Sample:
         file: Its name in the package.
         licence: Under what terms and by whom, as the package documents it.
         click: (x, y) in pixels on the thing that the picture shows.
+        box: xyxy in pixels around it.
         label: The class of that thing.
     """
 
     file: str
     licence: str
     click: tuple[float, float]
+    box: Box
     label: str
 
 
@@ -43,11 +46,17 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     {
         sample.file: sample
         for sample in (
-            Sample("chelsea.png", "CC0, Stefan van der Walt", (220.0, 170.0), "cat"),
-            Sample("coffee.png", "CC0, Rachel Michetti", (300.0, 180.0), "cup"),
-            Sample("astronaut.png", "public domain, NASA", (220.0, 350.0), "person"),
-            Sample("rocket.jpg", "CC0, SpaceX", (322.0, 250.0), "rocket"),
-            Sample("coins.png", "no known copyright restrictions, Brooklyn Museum", (107.0, 49.0), "coin"),
+            Sample("chelsea.png", "CC0, Stefan van der Walt", (190.0, 60.0), (22.0, 1.0, 385.0, 299.0), "cat"),
+            Sample("coffee.png", "CC0, Rachel Michetti", (300.0, 180.0), (168.0, 14.0, 425.0, 240.0), "cup"),
+            Sample("astronaut.png", "public domain, NASA", (220.0, 350.0), (16.0, 8.0, 370.0, 511.0), "person"),
+            Sample("rocket.jpg", "CC0, SpaceX", (322.0, 250.0), (303.0, 122.0, 341.0, 392.0), "rocket"),
+            Sample(
+                "coins.png",
+                "no known copyright restrictions, Brooklyn Museum",
+                (107.0, 49.0),
+                (80.0, 33.0, 127.0, 77.0),
+                "coin",
+            ),
         )
     }
 )
