@@ -28,6 +28,8 @@ LARGEST_NESTED = 0.6
 """A node inside a better one, or around it, is dropped where the smaller fills more than this share of the larger."""
 SHADOWED = 0.6
 """The estimate of a node inside a better one, or around it, is worth this much: objects seldom nest."""
+LARGEST_DEPTH = -2.4
+"""Logarithm of depth over the image's side from which being bigger speaks no more for an object."""
 BACKGROUND_FRAME = 0.4
 """What holds more than this share of the image's border is what lies behind the objects."""
 THRESHOLD_SHIFT = 1.25
@@ -168,7 +170,7 @@ def _measure_nodes(scene: Scene) -> _Nodes:
 
 
 def _set_depth(measured: Floats, depth: Floats, size: tuple[int, int]) -> None:
-    value = np.log(np.maximum(depth, 0.5) / np.sqrt(size[0] * size[1]))
+    value = np.minimum(np.log(np.maximum(depth, 0.5) / np.sqrt(size[0] * size[1])), LARGEST_DEPTH)
     measured[:, FEATURES.index("depth")] = value
     measured[:, FEATURES.index("depth2")] = value**2
 
