@@ -86,8 +86,9 @@ def test_one_click_on_a_plain_object_finds_exactly_it(shape, size, textured):
 
 @pytest.mark.parametrize("shape", ["disc", "square", "star"])
 @pytest.mark.parametrize("margin", [0.0, 0.08, 0.15])
-def test_a_tight_or_loose_box_on_a_plain_object_finds_exactly_it(shape, margin):
-    image, truth, _ = scene(480, 640, shape)
+@pytest.mark.parametrize("textured", [False, True])
+def test_a_tight_or_loose_box_on_a_plain_object_finds_exactly_it(shape, margin, textured):
+    image, truth, _ = scene(480, 640, shape, textured)
     x1, y1, x2, y2 = tight_box(truth)
     dx, dy = margin * (x2 - x1), margin * (y2 - y1)
     embedding = SEGMENTER.encode([image])[0]

@@ -1,4 +1,9 @@
-"""The weight-free segmenter: region hierarchy, geodesic distances and colour, no learnt parameters and no torch."""
+"""The weight-free segmenter: clicks, boxes and strokes choose among the regions of a hierarchy; numpy and OpenCV only.
+
+Encoding partitions the image and merges the parts up to one (``classical_hierarchy``). Every prompt yields nested
+candidates, which are measured (``classical_regions``) and judged (``classical_scores``); marks add the likeliest
+region or take it away, one after the other (``classical_answers``). Nothing is random.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +26,9 @@ from maskwright.prompts import Prompt
 
 WORKING_SIDE = 512
 """Longest side in pixels of the working grid; smaller images are enlarged at most twice."""
-ENCODE_ALGORITHM = "2026-11-21a"
-DECODE_ALGORITHM = "2026-11-21a"
+ENCODE_ALGORITHM = "2026-11-21b"
+"""Bump on any change to what ``encode`` stores, and ``DECODE_ALGORITHM`` on any change to answers."""
+DECODE_ALGORITHM = "2026-11-21b"
 
 
 def _version(*parts: str) -> str:
@@ -30,7 +36,7 @@ def _version(*parts: str) -> str:
 
 
 class ClassicalSegmenter:
-    """``Segmenter`` without weights; stateless, so any number of threads may share it."""
+    """``Segmenter`` and ``Proposer`` without weights; stateless, so any number of threads may share it."""
 
     def __init__(self) -> None:
         self.name = "classical"
