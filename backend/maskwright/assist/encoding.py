@@ -73,6 +73,8 @@ class EmbeddingService:
         self._flights: dict[EmbeddingKey, _Flight] = {}
         self._unwritten: queue.Queue[tuple[EmbeddingKey, ImageEmbedding] | None] = queue.Queue(_UNWRITTEN)
         self._writer: threading.Thread | None = None
+        self._writes = threading.Condition()
+        self._writes_due = 0
         self._disk_hits = 0
         self._closed = False
 
@@ -139,7 +141,8 @@ class EmbeddingService:
 
     def flush(self) -> None:
         """Wait until everything encoded so far has been offered to the disk."""
-        self._unwritten.join()
+        with self._writes:
+            self._writes.wait_for(lambda: self._writes_due == 0)
 
     def state(self) -> dict[str, Any]:
         """Numbers for health and metrics; never waits for the disk or the encoder."""
@@ -184,17 +187,23 @@ class EmbeddingService:
             self._fail(key, flight, error)
             return
         embedding = future.result()
+        # Counted before those who wait go on, so that a flush of theirs waits for this write.
+        self._count_writes(+1)
         self._arrive(key, flight, embedding)
-        if self._store is None:
-            return
         with self._lock:
-            if self._closed:
+            if self._store is None or self._closed:
+                self._count_writes(-1)
                 return
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write, name="embedding-writer", daemon=True)
                 self._writer.start()
         # Blocks the encoder when the disk is that much slower: memory stays bounded.
         self._unwritten.put((key, embedding))
+
+    def _count_writes(self, change: int) -> None:
+        with self._writes:
+            self._writes_due += change
+            self._writes.notify_all()
 
     def _arrive(self, key: EmbeddingKey, flight: _Flight, embedding: ImageEmbedding) -> None:
         with self._lock:
@@ -231,17 +240,17 @@ class EmbeddingService:
     def _write(self) -> None:
         while True:
             item = self._unwritten.get()
+            if item is None:
+                return
+            key, embedding = item
             try:
-                if item is None:
-                    return
-                key, embedding = item
                 if self._store is not None:
                     self._store.put(key, _to_stored(embedding))
             except Exception:  # noqa: BLE001 - the thread must outlive one embedding that cannot be written
                 _log.exception("an image embedding could not be written to the disk cache")
             finally:
-                self._unwritten.task_done()
-            del item
+                self._count_writes(-1)
+            del item, embedding
 
 
 def _to_stored(embedding: ImageEmbedding) -> StoredArrays:

@@ -226,15 +226,11 @@ class EmbeddingStore:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            # The folder is not synced: if a power cut undoes the renaming, the cache has forgotten an embedding.
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _delete(self, digests: list[str]) -> None:
         if not digests:
