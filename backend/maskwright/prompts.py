@@ -65,7 +65,9 @@ class Prompt:
         coords = np.asarray(self.point_coords, dtype=np.float32).reshape(-1, 2)
         labels = np.asarray(self.point_labels, dtype=np.int64).reshape(-1)
         if len(coords) != len(labels):
-            raise InvalidInput(f"{len(coords)} points came with {len(labels)} labels; give one label (1 or 0) per point")
+            raise InvalidInput(
+                f"{len(coords)} points came with {len(labels)} labels; give one label (1 or 0) per point"
+            )
         if not np.isfinite(coords).all():
             raise InvalidInput("point coordinates must be finite numbers")
         if not np.isin(labels, (0, 1)).all():

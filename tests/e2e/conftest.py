@@ -23,7 +23,9 @@ from maskwright_label_studio.local import LocalLabelStudio, find_executable
 BRUSH_CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
   <BrushLabels name="brush" toName="image" smart="false"><Label value="Star"/></BrushLabels>
-  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="Star" model_index="0"/></KeyPointLabels>
+  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true">
+    <Label value="Star" model_index="0"/>
+  </KeyPointLabels>
   <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="Star"/></RectangleLabels>
 </View>"""
 
@@ -95,7 +97,11 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLabe
     executable = find_executable(None)
     if executable is None:
         pytest.fail("Label Studio is not installed beside this project; run 'make install'")
-    with LocalLabelStudio(tmp_path_factory.mktemp("label-studio"), executable=executable) as server:
+    # A data folder of a stopped server saves the minute of its first start while a test is being written.
+    prepared = os.environ.get("MASKWRIGHT_TEST_LABEL_STUDIO_DATA")
+    with LocalLabelStudio(
+        tmp_path_factory.mktemp("label-studio"), executable=executable, prepared=Path(prepared) if prepared else None
+    ) as server:
         yield server
 
 

@@ -38,7 +38,8 @@ def many_blobs(count: int = 40, width: int = 640, height: int = 480, seed: int =
         x = int((index % columns + 0.5) * width / columns)
         y = int((index // columns + 0.5) * height / rows)
         blob = np.zeros((height, width), np.uint8)
-        cv2.ellipse(blob, (x, y), (int(rng.integers(14, 22)), int(rng.integers(12, 20))), float(rng.uniform(0, 180)), 0, 360, 1, -1)
+        radii = int(rng.integers(14, 22)), int(rng.integers(12, 20))
+        cv2.ellipse(blob, (x, y), radii, float(rng.uniform(0, 180)), 0, 360, 1, -1)
         truth[blob > 0] = index + 1
         pixels[blob > 0] = rng.normal(170, 6, (int(blob.sum()), 3))
     buffer = io.BytesIO()
