@@ -36,7 +36,10 @@ _REPEATED = 0b100
 
 
 def encode_brush(mask: Mask) -> NDArray[np.uint8]:
-    """The brush stream of a mask, byte for byte what the SDK's ``mask2rle`` makes of its array of 0 and 255.
+    """The brush stream of a mask, byte for byte what Label Studio's front end writes when a person accepts it.
+
+    The SDK's ``mask2rle`` makes the same of an array of 0 and 255, but adds a zero byte where the bits end with a byte;
+    the front end drops it, and a region would come back one byte shorter than it was sent.
 
     Returns:
         (n,) uint8; as JSON, the list of these numbers is a result's ``rle``.
@@ -66,7 +69,7 @@ def encode_brush(mask: Mask) -> NDArray[np.uint8]:
 
 
 def _packed(codes: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Numbers written one after the other, ``widths`` <= 32 bits each, highest bit first; then 1 to 8 zero bits."""
+    """Numbers written one after the other, ``widths`` <= 32 bits each, highest bit first; zeros fill the last byte."""
     ends = np.cumsum(widths)
     word, place = np.divmod(ends - widths, 32)
     window = codes << 64 - widths - place  # in two words of 32 bits, of which the first is number `word` of the stream
@@ -74,7 +77,7 @@ def _packed(codes: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.u
     # Bits of different numbers never coincide, so that adding up joins them; sums below 2**32 are exact in float64.
     high = np.bincount(word, weights=window >> 32 & 0xFFFFFFFF, minlength=n)
     low = np.bincount(word + 1, weights=window & 0xFFFFFFFF, minlength=n)
-    return (high + low).astype(">u4").view(np.uint8)[: int(ends[-1]) // 8 + 1]
+    return (high + low).astype(">u4").view(np.uint8)[: (int(ends[-1]) + 7) // 8]
 
 
 def decode_brush(rle: Sequence[int] | bytes | NDArray[np.uint8], size: Size) -> Mask:

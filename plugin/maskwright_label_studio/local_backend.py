@@ -1,4 +1,4 @@
-"""A ``maskwright serve`` process of our own on loopback, guarded by a random password that it shares with nobody else."""
+"""A ``maskwright serve`` process of our own on loopback, guarded by a random password that nobody else knows."""
 
 from __future__ import annotations
 

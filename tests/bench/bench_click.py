@@ -145,14 +145,14 @@ def main() -> None:
         theirs = median_ms(reference_click, clicks)
         ours = {count: median_ms(lambda i, c=count: send(bodies[c][i % 64]), clicks) for count in bodies}
         added, reference_added = ours[1] - common, theirs - common
-        print(f"mask decoder alone (common to both)         {common:8.1f} ms")
-        print(
-            f"reference: predict + mask2rle + Flask JSON   {theirs:8.1f} ms   beyond the decoder {reference_added:8.1f} ms"
+        rows = (
+            ("mask decoder alone (common to both)", common, ""),
+            ("reference: predict + mask2rle + Flask JSON", theirs, f"beyond the decoder {reference_added:.1f} ms"),
+            ("ours: HTTP request to JSON answer", ours[1], f"beyond the decoder {added:.1f} ms"),
+            ("ours with 200 regions already drawn", ours[200], f"{len(bodies[200][0]) / 1e6:.1f} MB body"),
         )
-        print(f"ours: HTTP request to JSON answer            {ours[1]:8.1f} ms   beyond the decoder {added:8.1f} ms")
-        print(
-            f"ours with 200 regions already drawn          {ours[200]:8.1f} ms   ({len(bodies[200][0]) / 1e6:.1f} MB body)"
-        )
+        for name, spent, note in rows:
+            print(f"{name:44}{spent:8.1f} ms   {note}")
         print(f"ratio beyond the decoder: {reference_added / max(added, 1e-6):.1f}x (aim: at least 3x)")
         print(f"200 regions against 1: {ours[200] / ours[1]:.2f}x (aim: about 1)")
         server.stop()

@@ -57,8 +57,8 @@ def measure(predictions: int, images: int = 8, settle: int = 50) -> tuple[float,
                         "project": 1, "annotations": [], "predictions": [], "drafts": []}  # fmt: skip
                 x, y = 31 + 3 * (index % images) + rng.uniform(-8, 8), 50 + rng.uniform(-12, 12)
                 value = {"x": x, "y": y, "width": 0.1, "keypointlabels": ["Thing"]}
-                click = {"id": "k", "type": "keypointlabels", "from_name": "kp", "to_name": "image",
-                         "is_positive": True, "original_width": 640, "original_height": 480, "value": value}  # fmt: skip
+                click = {"id": "k", "type": "keypointlabels", "from_name": "kp", "to_name": "image", "value": value,
+                         "is_positive": True, "original_width": 640, "original_height": 480}  # fmt: skip
                 context = None if index % 20 == 19 else {"result": [click]}
                 body = {"tasks": [task], "project": "1.1", "label_config": CONFIG, "params": {"context": context}}
                 client.post("/predict", json=body).raise_for_status()

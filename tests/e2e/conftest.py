@@ -58,7 +58,7 @@ class Backend:
     password: str = PASSWORD
 
 
-def start_backend(home: Path, **settings: str) -> Backend:
+def launch_backend(home: Path, **settings: str) -> Backend:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MASKWRIGHT_", "LABEL_STUDIO"))}
     environment |= {"MASKWRIGHT_HOME": str(home), "MASKWRIGHT_USERNAME": USER, "MASKWRIGHT_PASSWORD": PASSWORD}
     environment |= {f"MASKWRIGHT_{k}": v for k, v in settings.items()}
@@ -107,11 +107,26 @@ def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLabe
 
 @pytest.fixture(scope="session")
 def backend(tmp_path_factory: pytest.TempPathFactory, label_studio: LocalLabelStudio) -> Iterator[Backend]:
-    running = start_backend(
+    running = launch_backend(
         tmp_path_factory.mktemp("backend"), LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token
     )
     yield running
     assert stop(running.process) == 0, running.log.read_text()[-3000:]
+
+
+@pytest.fixture
+def start_backend(tmp_path: Path) -> Iterator[Callable[..., Backend]]:
+    """Backends of a test's own, which it may end as it likes."""
+    started: list[Backend] = []
+
+    def start(**settings: str) -> Backend:
+        started.append(launch_backend(tmp_path / f"backend-{len(started)}", **settings))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            stop(running.process)
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ FLAGS = [
 ]  # fmt: skip
 CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
-  <BrushLabels name="brush" toName="image" smart="false"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></BrushLabels>
-  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d" model_index="0"/><Label value="spoon" background="#096dd9" model_index="1"/></KeyPointLabels>
-  <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></RectangleLabels>
+  <BrushLabels name="brush" toName="image" smart="false"><Label value="coffee cup" background="#d4380d"/><Label value="saucer" background="#096dd9"/></BrushLabels>
+  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d" model_index="0"/><Label value="saucer" background="#096dd9" model_index="1"/></KeyPointLabels>
+  <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d"/><Label value="saucer" background="#096dd9"/></RectangleLabels>
 </View>"""  # noqa: E501
 
 
@@ -47,14 +47,14 @@ def log_in(page: Any, server: Any) -> None:
     page.fill("input[name=email]", server.username)
     page.fill("input[name=password]", server.password)
     page.click("button[type=submit]")
-    page.wait_for_url("**/projects**")
+    page.wait_for_url(lambda url: "/user/login" not in url)
 
 
 def smart_click(page: Any, x: float, y: float, label: str) -> None:
-    """Click at fractions (x, y) of the picture with the smart key point of ``label``."""
+    """Click at fractions (x, y) of the picture, where no region lies, with the smart key point of ``label``."""
     page.locator("[data-testid=bottombar-auto-annotation-toggle]").check(force=True)
-    page.locator(".lsf-toolbar__group").last.locator("button").last.click()
-    page.locator('button.lsf-tool[aria-label="key-point-tool"]').last.click()
+    page.locator("button.lsf-tool_smart:not([aria-label])").last.click()
+    page.locator('button.lsf-tool_smart[aria-label="key-point-tool"]').last.click()
     page.locator(".lsf-labels").nth(1).locator(".lsf-label", has_text=label).click()
     page.wait_for_timeout(500)
     box = page.locator("canvas").first.bounding_box()
@@ -82,7 +82,7 @@ def test_a_person_sees_the_pre_annotation_and_gets_a_mask_for_a_click(
     assert before >= len(prediction["result"]), "the task opens with the prediction already in place"
 
     with page.expect_response(lambda r: "interactive-annotating" in r.url) as waited:
-        smart_click(page, 0.5, 0.45, "coffee cup")
+        smart_click(page, 0.3, 0.7, "saucer")
     answer = waited.value.json()
     assert answer["data"]["result"], answer
     page.wait_for_selector("text=/1 suggestion/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -132,16 +131,17 @@ def test_wrong_credentials_are_refused_when_connecting(
     assert httpx.post(f"{backend.url}/predict", json=body, auth=("assistant", "wrong")).status_code == 401
 
 
-def test_with_an_unreachable_backend_label_studio_stays_usable(star_project: tuple[Any, np.ndarray]) -> None:
-    project, _ = star_project
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{held.getsockname()[1]}"
-    body = {"url": dead, "project": project.id}
-    project.api.patch(f"/api/ml/{project.connection}", json=body)
+def test_with_an_unreachable_backend_label_studio_stays_usable(
+    make_project: Callable[..., Any], start_backend: Callable[..., Any], pictures: ModuleType
+) -> None:
+    project = make_project({"star.png": pictures.star_on_texture()[0]})
+    doomed = start_backend()
+    assert project.connect(doomed).status_code == 201
+    doomed.process.kill()
+    doomed.process.wait(20)
     assert project.api.get(f"/api/projects/{project.id}/next").status_code == 200
     task = project.tasks[0]["id"]
-    answer = project.ask(task, [key_point(176, 120)])
-    assert answer.get("errors")
+    assert project.ask(task, [key_point(176, 120)]).get("errors")
+    project.retrieve_predictions()
     submitted = project.api.post(f"/api/tasks/{task}/annotations/", json={"result": []})
     assert submitted.status_code == 201

@@ -62,10 +62,16 @@ def foreign_streams(draw):
     return list(int(bits, 2).to_bytes(len(bits) // 8)), (height, width), samples
 
 
+def assert_same_but_for_a_spare_zero(ours, sdk):
+    """The SDK adds a zero byte where the bits end with a byte; the front end, which re-writes regions, does not."""
+    assert sdk[: len(ours)] == ours.tolist()
+    assert sdk[len(ours) :] in ([], [0])
+
+
 @steady
 @given(bitmaps())
-def test_a_mask_is_written_byte_for_byte_as_the_sdk_writes_it(bitmap):
-    assert encode_brush(Mask.from_array(bitmap)).tolist() == mask2rle(bitmap.astype(np.uint8) * 255)
+def test_a_mask_is_written_byte_for_byte_as_the_sdk_writes_it_but_for_a_spare_zero(bitmap):
+    assert_same_but_for_a_spare_zero(encode_brush(Mask.from_array(bitmap)), mask2rle(bitmap.astype(np.uint8) * 255))
 
 
 @steady
@@ -83,7 +89,7 @@ def test_runs_beyond_the_longest_are_cut_as_the_sdk_cuts_them(size, inside):
     bitmap.reshape(-1)[5 : 5 + inside] = True
     for variant in (bitmap, ~bitmap):
         stream = mask2rle(variant.astype(np.uint8) * 255)
-        assert encode_brush(Mask.from_array(variant)).tolist() == stream
+        assert_same_but_for_a_spare_zero(encode_brush(Mask.from_array(variant)), stream)
         assert np.array_equal(decode_brush(stream, size).to_array(), variant)
 
 
@@ -125,6 +131,12 @@ WRITTEN_BY_THE_BROWSER = {
         np.arange(48).reshape(3, 4, 4)[:, :, 3] % 5,
     ),
 }
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN_BY_THE_BROWSER if name.startswith(("one run", "two runs"))])
+def test_a_mask_is_written_byte_for_byte_as_the_browser_writes_it(name):
+    stream, alpha = WRITTEN_BY_THE_BROWSER[name]
+    assert bytes(encode_brush(Mask.from_array(alpha > 0))).hex() == stream
 
 
 @pytest.mark.parametrize("name", WRITTEN_BY_THE_BROWSER)
