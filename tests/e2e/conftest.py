@@ -114,13 +114,13 @@ def backend(tmp_path_factory: pytest.TempPathFactory, label_studio: LocalLabelSt
     assert stop(running.process) == 0, running.log.read_text()[-3000:]
 
 
-@pytest.fixture
-def start_backend(tmp_path: Path) -> Iterator[Callable[..., Backend]]:
-    """Backends of a test's own, which it may end as it likes."""
+@pytest.fixture(scope="module")
+def start_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Backend]]:
+    """Backends of a module's own, which its tests may end as they like."""
     started: list[Backend] = []
 
     def start(**settings: str) -> Backend:
-        started.append(launch_backend(tmp_path / f"backend-{len(started)}", **settings))
+        started.append(launch_backend(tmp_path_factory.mktemp("backend-of-one-module"), **settings))
         return started[-1]
 
     yield start

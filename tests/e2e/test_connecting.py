@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -56,16 +55,10 @@ def connected(client: LabelStudioClient, backend: Any) -> Callable[..., Connecti
 
 
 @pytest.fixture(scope="module")
-def late_backend(
-    tmp_path_factory: pytest.TempPathFactory, label_studio: Any, request: pytest.FixtureRequest
-) -> Iterator[Any]:
-    helpers = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
-    running = helpers.start_backend(
-        tmp_path_factory.mktemp("late"), LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token,
-        BATCH_DEADLINE_S="0.001",
-    )  # fmt: skip
-    yield running
-    helpers.stop(running.process)
+def late_backend(start_backend: Callable[..., Any], label_studio: Any) -> Any:
+    return start_backend(
+        LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token, BATCH_DEADLINE_S="0.001"
+    )
 
 
 def test_connecting_twice_leaves_one_connection_one_webhook_and_equal_names(
