@@ -39,7 +39,7 @@ __all__ = ["Assistant", "InteractiveAnswer", "Priority"]
 
 _log = logging.getLogger(__name__)
 
-REVISION = 1
+REVISION = 2
 """Counts changes of the rules in this package that change answers; part of every model version."""
 _NO_LABELS = LabelSet(())
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.assist.duplicates import shared_areas
 from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
+from maskwright.assist.located import Located, locate_objects, support
 from maskwright.assist.thresholds import family_defaults
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.models.protocols import Proposals, RegionClassifier, Segmenter
+from maskwright.masks import Mask
+from maskwright.models.protocols import Evidence, Locator, Proposals, RegionClassifier, Segmenter
 from maskwright.regions import Provenance, Region
 
 COVERED = 0.8
@@ -23,6 +26,8 @@ COVERED = 0.8
 
 CLASSIFIED = 120
 """Regions shown to a classifier: each costs it two looks, about 20 ms on one core."""
+UNSUPPORTED = 0.1
+"""Regions that the evidence supports less than this for any class are not shown to a classifier."""
 SIZE_WEIGHT = 0.2
 """Power of the area in the choice of those regions: of two good masks, the larger is more likely a whole object."""
 
@@ -131,6 +136,9 @@ def preannotate(
     if classifier is None and len(labels) > 1:
         raise InvalidInput("several classes need a classifier to choose between them")
     started = time.perf_counter()
+    whole = max(image.size) <= tile_size
+    if whole:
+        encode = cache(encode)
     found = propose_regions(
         segmenter,
         encode,
@@ -142,14 +150,27 @@ def preannotate(
     if cancelled():
         raise Cancelled("pre-annotation was cancelled")
     started = time.perf_counter()
+    phrases = [item.phrases for item in labels]
+    evidence: Evidence | None = None
+    located: list[Located] = []
     if classifier is not None and len(labels) > 1:
-        found = _most_promising(found, max(CLASSIFIED, options.max_regions))
-    regions = _classified(image, found, labels, classifier, model_version)
+        if whole and isinstance(classifier, Locator):
+            evidence = classifier.locate(image.pixels, phrases)
+            embedding = encode((0, 0, image.size[1], image.size[0]))
+            located = locate_objects(image.pixels, evidence, phrases, found, segmenter, embedding, classifier)
+        if cancelled():
+            raise Cancelled("pre-annotation was cancelled")
+        found = _most_promising(found, evidence, max(CLASSIFIED, options.max_regions))
+    objects = _objects(labels, located, model_version)
+    regions = objects + _classified(image, found, labels, classifier, evidence, model_version)
     observe("classify", time.perf_counter() - started)
     # Overlaps are settled among the regions that are good enough, so that a dropped one hides nothing.
     default = family_defaults(segmenter.name).score if options.score_threshold is None else options.score_threshold
     good = [region for region in regions if region.score >= options.class_thresholds.get(region.label or "", default)]
-    kept = _uncovered(sorted(good, key=lambda region: -region.score), options.max_regions)
+    # What was looked for as a whole comes before what was put together from borders: its parts are no objects.
+    first = {id(region) for region in objects}
+    order = sorted(good, key=lambda region: (id(region) not in first, -region.score))
+    kept = sorted(_uncovered(order, options.max_regions), key=lambda region: -region.score)
     if kept:
         score = float(np.mean([region.score for region in kept]))
     else:
@@ -175,29 +196,49 @@ def _proposal_options(
     )
 
 
-def _most_promising(found: Proposals, most: int) -> Proposals:
-    """The best ``most`` proposals by quality and size, in their order."""
+def _most_promising(found: Proposals, evidence: Evidence | None, most: int) -> Proposals:
+    """The best ``most`` proposals by quality, size and what the evidence lets them be, in their order."""
     areas = np.array([mask.area for mask in found.masks], dtype=np.float64)
     promise = found.predicted_iou * found.stability * areas**SIZE_WEIGHT
-    return found.select(np.sort(np.argsort(-promise, kind="stable")[:most]).tolist())
+    chosen = np.argsort(-promise, kind="stable")[:most]
+    if evidence is not None:
+        likely = support(evidence.maps, found.masks).max(axis=1, initial=0.0) >= UNSUPPORTED
+        chosen = chosen[likely[chosen]]
+    return found.select(np.sort(chosen).tolist())
 
 
 def _classified(
-    image: Image, found: Proposals, labels: LabelSet, classifier: RegionClassifier | None, model_version: str
+    image: Image,
+    found: Proposals,
+    labels: LabelSet,
+    classifier: RegionClassifier | None,
+    evidence: Evidence | None,
+    model_version: str,
 ) -> list[Region]:
     if not found.masks:
         return []
     probabilities: NDArray[np.float32] = np.ones((len(found.masks), 1), dtype=np.float32)
     if classifier is not None:
         probabilities = classifier.classify(image.pixels, found.masks, [item.phrases for item in labels])
+    if evidence is not None:
+        probabilities = probabilities * support(evidence.maps, found.masks)
+    return [
+        _region(labels, mask, float(quality), row, model_version)
+        for mask, quality, row in zip(found.masks, np.clip(found.predicted_iou, 0, 1), probabilities, strict=True)
+    ]
+
+
+def _objects(labels: LabelSet, located: Sequence[Located], model_version: str) -> list[Region]:
+    return [_region(labels, item.mask, item.quality, item.probabilities, model_version) for item in located]
+
+
+def _region(
+    labels: LabelSet, mask: Mask, quality: float, probabilities: NDArray[np.float32], model_version: str
+) -> Region:
+    best = int(probabilities.argmax())
+    scores = {name: float(value) for name, value in zip(labels.names, probabilities, strict=True)}
     provenance = Provenance("preannotation", model_version)
-    names = labels.names
-    regions = []
-    for mask, quality, row in zip(found.masks, np.clip(found.predicted_iou, 0, 1), probabilities, strict=True):
-        best = int(row.argmax())
-        scores = {name: float(value) for name, value in zip(names, row, strict=True)}
-        regions.append(Region(mask, names[best], float(quality * row[best]), provenance, scores))
-    return regions
+    return Region(mask, labels.names[best], quality * float(probabilities[best]), provenance, scores)
 
 
 def _uncovered(regions: list[Region], most: int) -> list[Region]:

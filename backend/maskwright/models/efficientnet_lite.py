@@ -134,10 +134,18 @@ class EfficientNetLite0(nn.Module):
             outputs.append(x)
         return outputs
 
+    def head(self, x: Tensor) -> Tensor:
+        """(B, 1280, ceil(H / 32), ceil(W / 32)): what the last layer takes the mean of."""
+        return functional.relu6(self.bn1(self.conv_head(self.features(x)[-1])))
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1000) logits over ImageNet's classes."""
-        head = functional.relu6(self.bn1(self.conv_head(self.features(x)[-1])))
-        logits: Tensor = self.fc(head.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(self.head(x).mean(dim=(2, 3)))
+        return logits
+
+    def local_logits(self, x: Tensor) -> Tensor:
+        """(B, ceil(H / 32), ceil(W / 32), 1000): the logits of each place, whose mean ``forward`` gives."""
+        logits: Tensor = self.fc(self.head(x).permute(0, 2, 3, 1))
         return logits
 
 

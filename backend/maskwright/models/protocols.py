@@ -142,6 +142,31 @@ class RegionClassifier(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Where an image shows which class.
+
+    Attributes:
+        maps: (h, w, C) float32 in [0, 1] on a grid laid over the whole image: how sure each place is of each class,
+            beyond what chance would say.
+        heads: (n, 4) float32 xyxy in pixels of the image: faces.
+        head_classes: (n, C) float32: the probability of each class for what each face belongs to.
+    """
+
+    maps: NDArray[np.float32]
+    heads: NDArray[np.float32]
+    head_classes: NDArray[np.float32]
+
+
+@runtime_checkable
+class Locator(Protocol):
+    """A region classifier that can also say where an image shows its classes."""
+
+    def locate(self, image: RGB, phrases: Sequence[Sequence[str]]) -> Evidence:
+        """Where an (H, W, 3) uint8 RGB image shows each of C classes, each given by the words that mean it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation with a language model; ``role`` is system, user or assistant."""

@@ -13,13 +13,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
-from maskwright.models.imagenet_words import vocabulary
-from maskwright.models.protocols import RGB, TextEncoder
+from maskwright.models.faces import CERTAINTY, FaceFinder
+from maskwright.models.imagenet_words import WEARER, vocabulary
+from maskwright.models.protocols import RGB, Evidence, TextEncoder
 from maskwright.models.tagger import ImageNetTagger
 from maskwright.models.word_vectors import word_vectors, words_of_concepts
 
@@ -28,6 +30,12 @@ CONTEXT = 1.0
 BACKGROUND = 127
 """Grey value of what is cut away; it becomes zero in the network's input."""
 REGIONS_PER_BATCH = 8
+PEOPLE = 0.5
+"""Probability from which a class means people, so that faces are looked for."""
+LOOKS = (224, 320, 448)
+"""Sizes at which the tagger looks at a whole image, in pixels of the longer side: large objects, then smaller ones."""
+MAP_SIDE = 96
+"""Places along the longer side of a map of where the classes are."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,16 @@ def crops(image: RGB, mask: Mask) -> tuple[RGB, RGB]:
     return plain, alone
 
 
+def beyond_chance(probabilities: NDArray[np.float32], votes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What (..., C) probabilities say beyond those of a tagger that knows nothing, 1 staying 1 (as Cohen's kappa).
+
+    A class that many tags vote for, such as animal with 400 of 1000, would be likely wherever the tagger is at a loss.
+    """
+    chance = votes.mean(axis=0)
+    beyond: NDArray[np.float32] = np.clip((probabilities - chance) / (1 - chance), 0, 1)
+    return beyond
+
+
 class TagRegionClassifier:
     """Implements ``RegionClassifier``. Thread-safe; the models load with the first question that needs them.
 
@@ -75,6 +93,7 @@ class TagRegionClassifier:
         tagger: Gives ImageNet probabilities.
         encoder: Gives the words' vectors.
         calibration: How similarity becomes probability.
+        faces: Finds people, of whom the tagger has no notion.
     """
 
     name = "tags"
@@ -84,14 +103,17 @@ class TagRegionClassifier:
         tagger: ImageNetTagger,
         encoder: TextEncoder,
         calibration: Calibration = Calibration(),
+        faces: FaceFinder | None = None,
     ) -> None:
+        self._faces = FaceFinder() if faces is None else faces
         self._tagger = tagger
         self._encoder = encoder
         self._calibration = calibration
         self._lock = threading.Lock()
         self._words: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
         c = calibration
-        self.version = f"tags-2({tagger.version}, {encoder.version}, {c.temperature}, {c.threshold}, {c.fading})"
+        parts = (tagger.version, encoder.version, self._faces.version, c.temperature, c.threshold, c.fading)
+        self.version = f"tags-3({', '.join(map(str, parts))})"
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Probabilities, (M, C) float32; a row's sum falls short of 1 by the probability of none of the classes.
@@ -126,7 +148,33 @@ class TagRegionClassifier:
             # The geometric mean is high only where both views agree: the surroundings alone, such as the animal on a
             # rock, must not name a region, nor must a silhouette. What it falls short goes to none of the classes.
             result[batch] = np.sqrt(seen[:, 0] * seen[:, 1])
-        return result
+        return beyond_chance(result, votes)
+
+    def locate(self, image: RGB, phrases: Sequence[Sequence[str]]) -> Evidence:
+        """Where an (H, W, 3) uint8 RGB image shows each of C classes, by the tagger's opinion on every place.
+
+        Raises:
+            InvalidInput: If a class has no words.
+            ModelUnavailable: If the weights are not installed.
+        """
+        if any(not words for words in phrases):
+            raise InvalidInput("a class came without words; give each class at least one")
+        votes = self.votes(phrases)
+        scale = MAP_SIDE / max(image.shape[:2])
+        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        maps: NDArray[np.float32] = np.zeros((size[1], size[0], len(phrases)), dtype=np.float32)
+        for side in LOOKS:
+            local = beyond_chance(self._tagger.local_probabilities(image, side) @ votes, votes)
+            planes = [np.ascontiguousarray(local[..., index]) for index in range(len(phrases))]
+            maps += np.stack([cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in planes], axis=2)
+        nearest: NDArray[np.float32] = self._similarity(WEARER.words, phrases).max(axis=0)[None]
+        people = self._shares(nearest)
+        heads: NDArray[np.float32] = np.zeros((0, 4), dtype=np.float32)
+        if people.max(initial=0.0) > PEOPLE:
+            heads = self._faces.find(image)
+        return Evidence(
+            maps / np.float32(len(LOOKS)), heads, np.repeat(people * np.float32(CERTAINTY), len(heads), axis=0)
+        )
 
     def votes(self, phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """How each of ImageNet's 1000 tags divides its vote among C classes: (1000, C) float32, row sums below 1."""
@@ -138,13 +186,26 @@ class TagRegionClassifier:
         np.maximum.at(by_concept, concepts, by_word)
         starts = np.cumsum([0, *(len(group) for group in phrases)])[:-1]
         by_class = np.maximum.reduceat(by_concept, starts, axis=1)
-        settings = self._calibration
         similarity = np.stack(
             [
-                (by_class[list(steps)] * settings.fading ** np.array(list(steps.values()))[:, None]).max(axis=0)
+                (by_class[list(steps)] * self._calibration.fading ** np.array(list(steps.values()))[:, None]).max(
+                    axis=0
+                )
                 for steps in vocabulary().distances()
             ]
         )
+        return self._shares(similarity)
+
+    def _similarity(self, words: Sequence[str], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """(len(words), C): how near each word is to the nearest phrase of each class."""
+        by_phrase = self._encoder.embed(list(words)) @ self._encoder.embed([p for group in phrases for p in group]).T
+        starts = np.cumsum([0, *(len(group) for group in phrases)])[:-1]
+        nearest: NDArray[np.float32] = np.maximum.reduceat(by_phrase, starts, axis=1)
+        return nearest
+
+    def _shares(self, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How words of these (n, C) similarities divide their votes among the classes and none of them."""
+        settings = self._calibration
         weights = np.exp((similarity - settings.threshold) / settings.temperature)
         shares: NDArray[np.float32] = (weights / (1.0 + weights.sum(axis=1, keepdims=True))).astype(np.float32)
         return shares

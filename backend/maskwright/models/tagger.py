@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 SIDE = 224
 """Pixels of the network's square input."""
+STRIDE = 32
+"""Pixels of the input for each place that the network has an opinion on."""
 BATCH = 4
 """Images per call of the network: more do not fit a core's cache and take longer each."""
 CENTRE, SPREAD = 127.0, 128.0
 
 
-def network_input(image: RGB) -> NDArray[np.float32]:
-    """Squeeze an (H, W, 3) uint8 RGB image into (3, 224, 224) float32, about -1 to 1."""
+def network_input(image: RGB, size: tuple[int, int] = (SIDE, SIDE)) -> NDArray[np.float32]:
+    """Squeeze an (H, W, 3) uint8 RGB image into (3, h, w) float32, about -1 to 1; ``size`` is (h, w)."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise InvalidInput(f"an image is (height, width, 3) uint8, not {image.shape} {image.dtype}")
-    smaller = image.shape[0] > SIDE or image.shape[1] > SIDE
-    resized = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    smaller = image.shape[0] > size[0] or image.shape[1] > size[1]
+    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
     scaled: NDArray[np.float32] = (resized.astype(np.float32) - CENTRE) / SPREAD
     return scaled.transpose(2, 0, 1)
 
@@ -66,6 +68,35 @@ class ImageNetTagger:
                 logits = network(batch.contiguous(memory_format=torch.channels_last))
             rows.append(torch.softmax(logits, dim=1).numpy())
         return np.concatenate(rows)
+
+    def local_probabilities(self, image: RGB, side: int) -> NDArray[np.float32]:
+        """What each place of an image shows: (h, w, 1000) float32, h and w about a 32th of the network's input.
+
+        The network ends in a mean over places and one linear layer, so that it has an opinion on every place: class
+        activation maps (Zhou et al. 2016), here with a softmax at each place.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            side: Pixels of the longer side of the network's input; the image keeps its shape.
+
+        Raises:
+            InvalidInput: If the image is not (H, W, 3) uint8 or holds no pixel.
+            ModelUnavailable: If the weights are not installed.
+        """
+        import torch
+
+        height, width = image.shape[:2]
+        scale = side / max(height, width, 1)
+        size = (
+            max(STRIDE, round(height * scale / STRIDE) * STRIDE),
+            max(STRIDE, round(width * scale / STRIDE) * STRIDE),
+        )
+        pixels = network_input(image, size)
+        both = torch.from_numpy(np.stack([pixels, pixels[..., ::-1]])).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            local = torch.softmax(self._load().local_logits(both), dim=-1).numpy()
+        mean: NDArray[np.float32] = (local[0] + local[1, :, ::-1]) / 2
+        return mean
 
     def tags(self, images: Sequence[RGB], *, top: int = 10) -> list[list[Tag]]:
         """The ``top`` most probable tags of each image, most probable first; errors as ``probabilities``."""
