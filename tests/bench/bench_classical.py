@@ -32,16 +32,29 @@ from maskwright.prompts import Prompt
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ANNOTATIONS = {"nuclei": "instances.json", "bsds": "regions.json", "camvid": "stuff.json"}
 SMALLEST_COMPONENT = 0.005
+FITTED_NUCLEI = 100
+"""Constants are fitted on so many first images of nuclei (``fit_classical.py``); the rest is held out."""
 Pixels = NDArray[np.bool_]
 Click = tuple[int, int, int]
 
 
-def objects(name: str, limit: int, seed: int) -> Iterator[tuple[Path, Pixels]]:
-    """``limit`` randomly chosen objects of a set; street classes are split into components over 0.5 % of the image."""
+def images(name: str, document: dict[str, Any], held_out: bool = True) -> list[dict[str, Any]]:
+    """The images of a COCO document to report on; of nuclei those that nothing was fitted on, or the others."""
+    listed: list[dict[str, Any]] = document["images"]
+    if name != "nuclei":
+        return listed
+    return listed[FITTED_NUCLEI:] if held_out else listed[:FITTED_NUCLEI]
+
+
+def objects(name: str, limit: int, seed: int, held_out: bool = True) -> Iterator[tuple[Path, Pixels]]:
+    """``limit`` randomly chosen objects of a set, of nuclei from the images that nothing was fitted on (or was, if not
+    ``held_out``); street classes are split into components over 0.5 % of the image."""
     document = json.loads((DATA / name / ANNOTATIONS[name]).read_text())
-    files = {image["id"]: image["file_name"] for image in document["images"]}
+    files = {image["id"]: image["file_name"] for image in images(name, document, held_out)}
     found: list[tuple[str, dict[str, Any], int]] = []
     for annotation in document["annotations"]:
+        if annotation["image_id"] not in files:
+            continue
         parts = [0]
         if name == "camvid":
             pixels = coco_mask.decode(annotation["segmentation"])
@@ -151,12 +164,13 @@ class Ours:
         return mask
 
 
-def proposal_recall(name: str, images: int, segmenter: ClassicalSegmenter) -> str:
-    """Share of true objects that some proposal meets, over the first images of a set."""
+def proposal_recall(name: str, count: int, segmenter: ClassicalSegmenter) -> str:
+    """Share of true objects that some proposal meets, over ``count`` images of a set."""
     document = json.loads((DATA / name / ANNOTATIONS[name]).read_text())
     best: list[float] = []
     seconds, made = [], []
-    for image in document["images"][:: max(1, len(document["images"]) // images)]:
+    listed = images(name, document)
+    for image in listed[:: max(1, len(listed) // count)]:
         embedding = segmenter.encode([read(DATA / name / image["file_name"])])[0]
         start = time.perf_counter()
         proposals = segmenter.propose(embedding)
