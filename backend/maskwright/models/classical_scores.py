@@ -24,26 +24,27 @@ Stage = Literal["first", "add", "remove", "box", "refined", "proposal"]
 
 COEFFICIENTS: Mapping[Stage, Mapping[str, float]] = MappingProxyType({
     "first": {
-        "one": -0.205, "size": -0.186, "size2": -0.019, "frame": -0.098, "central2": 0.317, "extent": 0.136,
-        "depth": 0.15, "depth2": 0.015, "contrast": 0.115,
+        "one": -0.445, "size": -0.152, "size2": -0.017, "frame2": -0.423, "central2": 0.346, "extent": 0.217,
+        "depth": 0.01, "contrast": 0.125,
     },
     "add": {
-        "one": 0.495, "size": -0.077, "size2": -0.007, "central": 0.22, "depth": 0.294, "depth2": 0.028,
-        "shared": 0.305, "contrast": 0.048,
+        "one": 0.372, "size": -0.112, "size2": -0.011, "central": 0.317, "depth": 0.303, "depth2": 0.032,
+        "shared": 0.443, "contrast": 0.031, "relative": 0.025,
     },
     "remove": {
-        "one": 0.397, "relative": 0.054,
+        "one": 0.461, "relative": 0.068,
     },
     "box": {
-        "one": 0.633, "strength": 0.043, "ragged": -0.192, "extent": -0.181, "contrast": 0.072, "box_iou": 0.82,
+        "one": 0.157, "strength": 0.031, "ragged": -0.151, "depth": -0.102, "depth2": -0.018, "contrast": 0.064,
+        "box_iou": 0.384, "box_share": 1.528, "box_share2": -1.15,
     },
     "refined": {
-        "one": 0.98, "frame": 0.63, "frame2": -1.355, "ragged": -0.203, "depth": -0.23, "depth2": -0.05,
-        "contrast": 0.093,
+        "one": 0.819, "frame2": -0.788, "size_frame": -0.156, "ragged": -0.158, "depth": -0.238, "depth2": -0.053,
+        "contrast": 0.099,
     },
     "proposal": {
-        "one": 2.951, "strength": 0.202, "weak": -0.358, "frame": 0.197, "ragged": -0.393, "depth": 0.339,
-        "contrast": 0.03,
+        "one": 1.67, "strength": 0.201, "weak": -0.05, "frame": -0.114, "ragged": -0.29, "depth": 0.098,
+        "contrast": 0.043,
     },
 })  # fmt: skip
 """Per stage the weight of every measurement that counts (see ``classical_regions.FEATURES``)."""
