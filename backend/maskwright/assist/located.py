@@ -29,11 +29,23 @@ SHAPES = ((1.0, 1.0), (0.4, 1.2), (1.2, 0.4))
 PROPOSALS_PER_PEAK = 3
 CANDIDATES = 7
 """Masks per peak shown to the classifier."""
+CONTRAST_SIDE = 256
+"""Longer side in pixels at which the two sides of a border are compared."""
+CONTRAST_WINDOW = (7, 7)
+HALF_CONTRAST = 32.0
+"""Distance of the two sides' colours, of 255 a channel, at which a border is half a border."""
+RING = 9
+"""Width in pixels, at that side, of what surrounds a peak."""
+PALETTE = 6
+MARGINS = (0.1, 0.3)
+"""Room around a figure's box, as parts of its sides."""
 BODIES = ((1.6, 0.5, 6.5), (1.2, 0.5, 6.5), (0.8, 0.5, 3.0))
 """Of a person, in sides of the face: beyond the face on the left and right, above it, and from its top down."""
+WHOLE = 0.2
+"""Power of the area in the choice of a person's mask: a person is more than a head."""
 CHEST = 2.2
 """From the top of the face to a point that is on the body, in sides of the face."""
-FULL_SUPPORT = 0.5
+FULL_SUPPORT = 0.75
 """Mean evidence within a mask from which nothing speaks against its class."""
 
 
@@ -75,12 +87,13 @@ def locate_objects(
     objects = [
         person
         for head, classes in zip(evidence.heads, evidence.head_classes, strict=True)
-        if (person := _person(head, classes, segmenter, embedding)) is not None
+        if (person := _person(image, head, classes, segmenter, embedding)) is not None
     ]
     coverage = _coverage(found.masks, evidence.maps.shape[:2])
     for index in range(evidence.maps.shape[2]):
         for peak in _peaks(evidence.maps[..., index]):
-            candidates = _answers(segmenter, embedding, _boxes(peak, embedding.original_size))
+            boxes = _boxes(peak, embedding.original_size) + _figure_boxes(image, peak)
+            candidates = _answers(segmenter, embedding, boxes)
             fits = [_fit(plane, peak) for plane in coverage]
             near = np.argsort(-np.array(fits), kind="stable")[:PROPOSALS_PER_PEAK]
             candidates += [(found.masks[i], float(found.predicted_iou[i])) for i in near]
@@ -132,6 +145,43 @@ def _boxes(peak: Map, size: tuple[int, int]) -> list[Box]:
     return boxes
 
 
+def _figure_boxes(image: RGB, peak: Map) -> list[Box]:
+    """Boxes around what has other colours, at a peak, than what surrounds the peak: thin things, whose map is wide."""
+    scale = CONTRAST_SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    rgb = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    near = cv2.resize(peak / peak.max(), size, interpolation=cv2.INTER_LINEAR)
+    blob = (near >= LEVELS[0]).astype(np.uint8)
+    ring = cv2.dilate(blob, np.ones((RING, RING), np.uint8)) > blob
+    colours = rgb[ring][:: max(1, int(ring.sum()) // 500)]
+    if len(colours) < RING:
+        return []
+    # Distance to the nearest colours of the surroundings, of which a few may be of the object itself.
+    distances = np.stack([np.linalg.norm(rgb - colour, axis=2) for colour in _palette(colours)]).min(axis=0)
+    figure = near * distances
+    grey = np.clip(figure / max(float(figure.max()), 1e-6) * 255, 0, 255).astype(np.uint8)
+    _, shape = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(shape, connectivity=8)
+    if count < 2:
+        return []
+    weights = np.bincount(parts.ravel(), figure.ravel(), minlength=count)[1:]
+    x, y, w, h = (float(value) / scale for value in boxes[1 + int(weights.argmax())][:4])
+    height, width = image.shape[:2]
+    wider: list[Box] = []
+    for margin in MARGINS:
+        dx, dy = max(margin * w, margin * h / 4), max(margin * h, margin * w / 4)
+        wider.append(
+            (max(x - dx, 0.0), max(y - dy, 0.0), min(x + w + dx, float(width)), min(y + h + dy, float(height)))
+        )
+    return wider
+
+
+def _palette(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(PALETTE, 3) colours that stand for (n, 3)."""
+    order = np.argsort(colours.sum(axis=1), kind="stable")
+    return np.stack([part.mean(axis=0) for part in np.array_split(colours[order], PALETTE)])
+
+
 def _answers(
     segmenter: Segmenter,
     embedding: ImageEmbedding,
@@ -147,7 +197,7 @@ def _answers(
 
 
 def _person(
-    head: NDArray[np.float32], classes: NDArray[np.float32], segmenter: Segmenter, embedding: ImageEmbedding
+    image: RGB, head: NDArray[np.float32], classes: NDArray[np.float32], segmenter: Segmenter, embedding: ImageEmbedding
 ) -> Located | None:
     """The mask of whom a face belongs to."""
     height, width = embedding.original_size
@@ -164,7 +214,9 @@ def _person(
     answers = [(mask, quality) for mask, quality in _answers(segmenter, embedding, boxes, points) if not mask.is_empty]
     if not answers:
         return None
-    mask, quality = max(answers, key=lambda answer: answer[1])
+    contrasts = _border_contrasts(image, [mask for mask, _ in answers])
+    worth = [q * contrast * mask.area**WHOLE for (mask, q), contrast in zip(answers, contrasts, strict=True)]
+    mask, quality = answers[int(np.argmax(worth))]
     return Located(mask, quality, classes)
 
 
@@ -182,14 +234,46 @@ def _best(
     )
     if not distinct:
         return None
-    fits = [_fit(plane, peak) for plane in _coverage([mask for mask, _ in distinct], peak.shape)]
-    # Quality counts twice: masks of background fill their boxes and fit the map, but have no borders of their own.
-    order = sorted(range(len(distinct)), key=lambda i: -fits[i] * distinct[i][1] ** 2)[:CANDIDATES]
+    planes = _coverage([mask for mask, _ in distinct], peak.shape)
+    fits = [_fit(plane, peak) for plane in planes]
+    contrasts = _border_contrasts(image, [mask for mask, _ in distinct])
+    seen = [float((plane * peak).sum() / max(float(plane.sum()), 1e-6)) for plane in planes]
+    # Pieces of background fill their boxes and carry the object inside: their borders and their size give them away.
+    worth = [
+        fit**2 * contrast * quality * np.sqrt(inside)
+        for fit, inside, contrast, (_, quality) in zip(fits, seen, contrasts, distinct, strict=True)
+    ]
+    order = sorted(range(len(distinct)), key=lambda i: -worth[i])[:CANDIDATES]
     rows = classifier.classify(image, [distinct[i][0] for i in order], phrases)
-    worth = [fits[i] * distinct[i][1] ** 2 * row[index] for i, row in zip(order, rows, strict=True)]
+    worth = [worth[i] * row[index] for i, row in zip(order, rows, strict=True)]
     chosen = int(np.argmax(worth))
     mask, quality = distinct[order[chosen]]
-    return Located(mask, quality, rows[chosen])
+    # The map is a look of its own: what it says within the mask counts as much as the looks at the mask.
+    probabilities = rows[chosen].copy()
+    others = float(probabilities.sum() - probabilities[index])
+    probabilities[index] = min(np.sqrt(probabilities[index] * seen[order[chosen]]), 1 - others)
+    return Located(mask, quality, probabilities)
+
+
+def _border_contrasts(image: RGB, masks: Sequence[Mask]) -> list[float]:
+    """How much the two sides of each mask's border differ in colour, in [0, 1); the image's own border is no border."""
+    scale = CONTRAST_SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    rgb = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    contrasts: list[float] = []
+    for plane in _coverage(masks, size[::-1]):
+        inside = (plane >= 0.5).astype(np.float32)
+        near = cv2.boxFilter(inside, -1, CONTRAST_WINDOW)
+        border = (near > 0.3) & (near < 0.7)
+        if not border.any():
+            contrasts.append(0.0)
+            continue
+        of_inside = cv2.boxFilter(rgb * inside[..., None], -1, CONTRAST_WINDOW)[border] / near[border][:, None]
+        every = cv2.boxFilter(rgb, -1, CONTRAST_WINDOW)[border]
+        of_outside = (every - of_inside * near[border][:, None]) / (1 - near[border][:, None])
+        mean = float(np.sqrt(((of_inside - of_outside) ** 2).sum(axis=1)).mean())
+        contrasts.append(mean / (mean + HALF_CONTRAST))
+    return contrasts
 
 
 def _coverage(masks: Sequence[Mask], size: tuple[int, ...]) -> list[Map]:

@@ -23,8 +23,10 @@ from maskwright.regions import Provenance, Region
 
 COVERED = 0.8
 """A region goes if better regions of its class hold at least this part of it."""
+PART = 0.5
+"""A proposal goes if it shares more than this part of the smaller of the two with an object of its class."""
 
-CLASSIFIED = 120
+CLASSIFIED = 80
 """Regions shown to a classifier: each costs it two looks, about 20 ms on one core."""
 UNSUPPORTED = 0.1
 """Regions that the evidence supports less than this for any class are not shown to a classifier."""
@@ -162,14 +164,18 @@ def preannotate(
             raise Cancelled("pre-annotation was cancelled")
         found = _most_promising(found, evidence, max(CLASSIFIED, options.max_regions))
     objects = _objects(labels, located, model_version)
+    first = {id(region) for region in objects}
     regions = objects + _classified(image, found, labels, classifier, evidence, model_version)
     observe("classify", time.perf_counter() - started)
     # Overlaps are settled among the regions that are good enough, so that a dropped one hides nothing.
     default = family_defaults(segmenter.name).score if options.score_threshold is None else options.score_threshold
     good = [region for region in regions if region.score >= options.class_thresholds.get(region.label or "", default)]
     # What was looked for as a whole comes before what was put together from borders: its parts are no objects.
-    first = {id(region) for region in objects}
-    order = sorted(good, key=lambda region: (id(region) not in first, -region.score))
+    whole_objects = [region for region in good if id(region) in first]
+    order = sorted(
+        (region for region in good if id(region) in first or not _around(region, whole_objects)),
+        key=lambda region: (id(region) not in first, -region.score),
+    )
     kept = sorted(_uncovered(order, options.max_regions), key=lambda region: -region.score)
     if kept:
         score = float(np.mean([region.score for region in kept]))
@@ -239,6 +245,13 @@ def _region(
     scores = {name: float(value) for name, value in zip(labels.names, probabilities, strict=True)}
     provenance = Provenance("preannotation", model_version)
     return Region(mask, labels.names[best], quality * float(probabilities[best]), provenance, scores)
+
+
+def _around(region: Region, objects: Sequence[Region]) -> bool:
+    """Whether a region holds most of an object of its own class, or lies mostly in it: surroundings, parts, repeats."""
+    alike = [item.mask for item in objects if item.label == region.label]
+    smaller = np.array([min(mask.area, region.mask.area) for mask in alike])
+    return bool(alike) and bool((shared_areas(region.mask, alike) > PART * smaller).any())
 
 
 def _uncovered(regions: list[Region], most: int) -> list[Region]:
