@@ -8,7 +8,7 @@ from PIL import Image
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
-from maskwright.models.region_classifier import BACKGROUND, TagRegionClassifier, crops
+from maskwright.models.region_classifier import BACKGROUND, TagRegionClassifier, beyond_chance, crops
 from maskwright.models.sentences import SentenceEncoder
 from maskwright.models.tagger import ImageNetTagger
 
@@ -115,3 +115,33 @@ def test_crops_are_square_centred_and_grey_outside():
     assert (plain[:, 5:] == 7).all()
     assert (alone[:, 5:15] == 7).all()
     assert (alone[:, 15:] == BACKGROUND).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "place"),
+    [("chelsea.png", "cat", (0.45, 0.5)), ("coffee.png", "cup", (0.5, 0.3)), ("rocket.jpg", "rocket", (0.5, 0.6))],
+)
+def test_the_map_of_a_class_is_brightest_about_its_object(classifier, photograph, name, label, place):
+    image, _ = photograph(name, (10, 10, 20, 20))
+    labels = [*LABELS, "rocket"]
+    plane = classifier.locate(image, [[word] for word in labels]).maps[..., labels.index(label)]
+    assert plane.max() > 0.3
+    y, x = np.unravel_index(plane.argmax(), plane.shape)
+    assert abs(x / plane.shape[1] - place[0]) < 0.25
+    assert abs(y / plane.shape[0] - place[1]) < 0.35
+
+
+def test_faces_are_looked_for_only_where_a_class_means_people(classifier, photograph):
+    image, _ = photograph("astronaut.png", (10, 10, 20, 20))
+    seen = classifier.locate(image, [["car"], ["woman"]])
+    assert seen.heads.shape == (1, 4)
+    assert seen.head_classes[0].argmax() == 1
+    assert classifier.locate(image, [["car"], ["building"]]).heads.shape == (0, 4)
+
+
+def test_a_tagger_at_a_loss_speaks_for_no_class_however_wide(classifier):
+    votes = classifier.votes([["animal"], ["coin"]])
+    at_a_loss = np.full((1, 1000), 1e-3, dtype=np.float32) @ votes
+    assert at_a_loss[0, 0] > 0.3
+    assert beyond_chance(at_a_loss, votes) == pytest.approx(np.zeros((1, 2)), abs=1e-5)
+    assert beyond_chance(np.ones((1, 2), dtype=np.float32), votes) == pytest.approx(np.ones((1, 2)))
