@@ -216,6 +216,8 @@ def _person(
         return None
     contrasts = _border_contrasts(image, [mask for mask, _ in answers])
     worth = [q * contrast * mask.area**WHOLE for (mask, q), contrast in zip(answers, contrasts, strict=True)]
+    if not max(worth) > 0:  # masks without a border, such as the whole picture, outline nobody
+        return None
     mask, quality = answers[int(np.argmax(worth))]
     return Located(mask, quality, classes)
 
@@ -243,7 +245,9 @@ def _best(
         fit**2 * contrast * quality * np.sqrt(inside)
         for fit, inside, contrast, (_, quality) in zip(fits, seen, contrasts, distinct, strict=True)
     ]
-    order = sorted(range(len(distinct)), key=lambda i: -worth[i])[:CANDIDATES]
+    order = sorted((i for i in range(len(distinct)) if worth[i] > 0), key=lambda i: -worth[i])[:CANDIDATES]
+    if not order:
+        return None
     rows = classifier.classify(image, [distinct[i][0] for i in order], phrases)
     worth = [worth[i] * row[index] for i, row in zip(order, rows, strict=True)]
     chosen = int(np.argmax(worth))

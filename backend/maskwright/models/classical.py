@@ -28,7 +28,7 @@ WORKING_SIDE = 512
 """Longest side in pixels of the working grid; smaller images are enlarged at most twice."""
 ENCODE_ALGORITHM = "2026-11-21b"
 """Bump on any change to what ``encode`` stores, and ``DECODE_ALGORITHM`` on any change to answers."""
-DECODE_ALGORITHM = "2026-11-21e"
+DECODE_ALGORITHM = "2026-11-21f"
 
 
 def _version(*parts: str) -> str:

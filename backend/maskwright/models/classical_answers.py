@@ -29,8 +29,6 @@ REACH = 2.0
 """People click the middle of what is wrong, so an error along the border is about twice as deep as its mark."""
 BOX_SLACK = 0.1
 """People cut off up to about this share of an object's width or height when they draw a box in haste."""
-DISAGREEMENT = 0.5
-"""A candidate for a box counts so much less for every mark that it has on the wrong side."""
 NESTING = 1.5
 """Of three hypotheses each is at least this many times as large as the one inside it."""
 
@@ -65,7 +63,7 @@ def answer(scene: Scene, prompt: Prompt, count: int) -> list[Hypothesis]:
         start = upsample_logits(prompt.mask_input, scene.size) > 0
         hypotheses = [Hypothesis(start, _judged(scene, start, prompt))]
     elif prompt.box is not None and window is not None:
-        hypotheses = _from_box(scene, prompt.box, window, marks, count)
+        hypotheses = _from_box(scene, prompt.box, window, count)
     else:
         hypotheses = [Hypothesis(np.zeros(scene.size, dtype=bool), 0.0)]
     for index, mark in enumerate(marks):
@@ -116,11 +114,11 @@ def _leaves(scene: Scene, mask: Pixels) -> NDArray[np.bool_]:
     return leaves
 
 
-def _from_box(scene: Scene, box: Box, window: Pixels, marks: list[Mark], count: int) -> list[Hypothesis]:
+def _from_box(scene: Scene, box: Box, window: Pixels, count: int) -> list[Hypothesis]:
     """What a box holds: the regions in it that merge with its outside latest.
 
     A box drawn in haste cuts the object off, and what is cut merges with the outside at once: so a second family comes
-    from a slightly larger box. Both are judged by the box as it was drawn, and by the marks that came with it.
+    from a slightly larger box. Both are judged by the box as it was drawn.
     """
     found: list[tuple[float, list[Hypothesis]]] = []
     for reach in (window, _filled(_grown(box, BOX_SLACK), scene.size)):
@@ -129,21 +127,10 @@ def _from_box(scene: Scene, box: Box, window: Pixels, marks: list[Mark], count: 
         if not family.count:
             continue
         scores = expected_iou("box", measure(scene, family, None, np.zeros_like(inside), box))
-        scores = scores * DISAGREEMENT ** _disagreements(scene, family, marks)
         picks = _nested(scene, family, scores, count)
         masks = [Hypothesis(family.member(k)[scene.tree.leaf] & reach, float(scores[k])) for k in picks]
         found.append((float(scores.max()), masks))
     return max(found, key=lambda item: item[0])[1] if found else [Hypothesis(window, 0.5)]
-
-
-def _disagreements(scene: Scene, family: Family, marks: list[Mark]) -> Ints:
-    """(K,) how many marks each member of a family has on the wrong side."""
-    wrong = np.zeros(family.count, dtype=np.int64)
-    for mark in marks:
-        x, y = mark.pixels[len(mark.pixels) // 2]
-        holds = np.arange(family.count) >= family.level[scene.tree.leaf[y, x]]
-        wrong += holds != mark.positive
-    return wrong
 
 
 def _grown(box: Box, share: float) -> Box:
