@@ -241,6 +241,9 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--proposals", type=int, default=0, help="images of nuclei for the recall of proposals")
     arguments = parser.parse_args()
+    if not DATA.is_dir():
+        print(f"left out: the development sets are not beside this checkout ({DATA.parent.name}/{DATA.name})")
+        return
     columns = ["box", "1 clicks", "3 clicks", "5 clicks"]
     total: dict[str, dict[str, list[float]]] = {}
     for name in arguments.sets.split(","):
