@@ -20,6 +20,7 @@ from maskwright.assist.everything import never_cancelled
 from maskwright.assist.interact import Interactor
 from maskwright.assist.jobs import BackgroundJobs, JobProgress
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.assist.refer import refer
 from maskwright.errors import Busy, Cancelled, ModelUnavailable
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
@@ -132,7 +133,7 @@ class Assistant:
         model: str | None = None,
         region_key: str | None = None,
     ) -> InteractiveAnswer:
-        """The mask that a prompt means; see ``Interactor.answer`` for the rules.
+        """The mask that a prompt means; see ``Interactor.answer`` for the rules, and ``refer`` for a phrase alone.
 
         Args:
             image: The image.
@@ -143,16 +144,28 @@ class Assistant:
             region_key: Identity of the region in hand, stable from click to click. None = a question on its own.
 
         Raises:
-            InvalidInput: If the prompt is empty, holds only a phrase, or lies outside the image.
+            InvalidInput: If the prompt is empty or lies outside the image, or a phrase comes with too large an image.
             ModelUnavailable: If the model cannot be had or loaded.
             Busy: If too many images wait to be encoded.
             Cancelled: If the assistant is closed.
         """
         started = time.perf_counter()
         segmenter = self.segmenter(model)
+        version = self.model_version(labels if labels is not None else _NO_LABELS, model)
+        if prompt.phrase and not prompt.has_spatial and prompt.mask_input is None:
+            named = labels.find(label) if labels is not None and label is not None else None
+            mask, score = refer(
+                image,
+                (prompt.phrase, *(named.phrases if named is not None else ())),
+                segmenter=segmenter,
+                encode=lambda window: self.embeddings.get(segmenter, image, window),
+                classifier=self._classifier,
+                tile_size=self._settings.tile_size,
+            )
+            self._observe("answer", time.perf_counter() - started)
+            return InteractiveAnswer(mask, score, version, None)
         region = None if region_key is None else (region_key, label)
         found = self._interactor.answer(segmenter, image, prompt, region_key=region)
-        version = self.model_version(labels if labels is not None else _NO_LABELS, model)
         self._observe("answer", time.perf_counter() - started)
         return InteractiveAnswer(found.mask, found.score, version, found.low_res_logits)
 

@@ -145,7 +145,7 @@ def preannotate(
         segmenter,
         encode,
         image.size,
-        _proposal_options(options, segmenter, len(labels), tile_size, tile_halo),
+        proposal_options(options, segmenter, len(labels), tile_size, tile_halo),
         cancelled,
     )
     observe("propose", time.perf_counter() - started)
@@ -184,9 +184,10 @@ def preannotate(
     return Preannotation(tuple(kept), min(max(score, 0.0), 1.0), model_version)
 
 
-def _proposal_options(
+def proposal_options(
     options: PreannotationOptions, segmenter: Segmenter, classes: int, tile_size: int, tile_halo: int
 ) -> ProposalOptions:
+    """The options of the proposals of an image: what the project gave, else what suits the segmenter's family."""
     family = family_defaults(segmenter.name)
     given_iou, given_stability = options.predicted_iou_threshold, options.stability_threshold
     given_points = options.points_per_side
