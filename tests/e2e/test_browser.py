@@ -20,9 +20,9 @@ FLAGS = [
 ]  # fmt: skip
 CONFIG = """<View>
   <Image name="image" value="$image" zoom="true"/>
-  <BrushLabels name="brush" toName="image" smart="false"><Label value="coffee cup" background="#d4380d"/><Label value="saucer" background="#096dd9"/></BrushLabels>
-  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d" model_index="0"/><Label value="saucer" background="#096dd9" model_index="1"/></KeyPointLabels>
-  <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d"/><Label value="saucer" background="#096dd9"/></RectangleLabels>
+  <BrushLabels name="brush" toName="image" smart="false"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></BrushLabels>
+  <KeyPointLabels name="kp" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d" model_index="0"/><Label value="spoon" background="#096dd9" model_index="1"/></KeyPointLabels>
+  <RectangleLabels name="rect" toName="image" smart="true" smartonly="true"><Label value="coffee cup" background="#d4380d"/><Label value="spoon" background="#096dd9"/></RectangleLabels>
 </View>"""  # noqa: E501
 
 
@@ -82,7 +82,7 @@ def test_a_person_sees_the_pre_annotation_and_gets_a_mask_for_a_click(
     assert before >= len(prediction["result"]), "the task opens with the prediction already in place"
 
     with page.expect_response(lambda r: "interactive-annotating" in r.url) as waited:
-        smart_click(page, 0.3, 0.7, "saucer")
+        smart_click(page, 0.62, 0.72, "spoon")
     answer = waited.value.json()
     assert answer["data"]["result"], answer
     page.wait_for_selector("text=/1 suggestion/")
