@@ -2,20 +2,17 @@
 
 Run: .venv/bin/python tests/bench/bench_classical.py --limit 60 [--sets nuclei,bsds,camvid] [--seed 0] [--no-peers]
 
-Prints per development set mean IoU with a box and after 1, 3 and 5 clicks (RITM's clicker: next click at the centre of
-the larger of missed and wrong, by the largest L2 distance to their border with a one-pixel zero frame, positive only
-if strictly larger, never twice on one pixel), seconds per click and per encode, correlation of the predicted with the
-true IoU, and the recall of whole-image proposals.
+Prints per development set mean IoU with a box and after 1, 3 and 5 clicks (``maskwright.learn.clicker``), seconds per
+click and per encode, correlation of the predicted with the true IoU, and the recall of whole-image proposals.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from maskwright.learn.clicker import Click, click_through
+from maskwright.learn.coco_objects import shuffled
+from maskwright.learn.interactive import Session
+from maskwright.learn.metrics import Pixels, iou
 from maskwright.models.classical import ClassicalSegmenter
-from maskwright.models.protocols import ImageEmbedding
-from maskwright.prompts import Prompt
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ANNOTATIONS = {"nuclei": "instances.json", "bsds": "regions.json", "camvid": "stuff.json"}
 SMALLEST_COMPONENT = 0.005
 FITTED_NUCLEI = 100
 """Constants are fitted on so many first images of nuclei (``fit_classical.py``); the rest is held out."""
-Pixels = NDArray[np.bool_]
-Click = tuple[int, int, int]
 
 
 def images(name: str, document: dict[str, Any], held_out: bool = True) -> list[dict[str, Any]]:
@@ -61,8 +58,7 @@ def objects(name: str, limit: int, seed: int, held_out: bool = True) -> Iterator
             count, _, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)
             parts = [j for j in range(1, count) if stats[j, cv2.CC_STAT_AREA] > SMALLEST_COMPONENT * pixels.size]
         found += [(files[annotation["image_id"]], annotation["segmentation"], j) for j in parts]
-    random.Random(seed).shuffle(found)
-    for file_name, segmentation, part in sorted(found[:limit], key=lambda item: item[0]):
+    for file_name, segmentation, part in sorted(shuffled(found, seed)[:limit], key=lambda item: item[0]):
         mask = coco_mask.decode(segmentation)
         if part:
             mask = (cv2.connectedComponents(mask, connectivity=8)[1] == part).astype(np.uint8)
@@ -72,23 +68,6 @@ def objects(name: str, limit: int, seed: int, held_out: bool = True) -> Iterator
 def read(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB."""
     return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[:, :, ::-1])
-
-
-def iou(a: Pixels, b: Pixels) -> float:
-    """Intersection over union; two empty masks are equal."""
-    union = int((a | b).sum())
-    return float((a & b).sum()) / union if union else 1.0
-
-
-def next_click(truth: Pixels, mask: Pixels, taken: Pixels) -> Click:
-    """RITM's clicker."""
-    missed, wrong = truth & ~mask, ~truth & mask
-    depths = [cv2.distanceTransform(np.pad(e, 1).astype(np.uint8), cv2.DIST_L2, 0)[1:-1, 1:-1] for e in (missed, wrong)]
-    depths = [np.where(taken, 0, depth) for depth in depths]
-    positive = depths[0].max() > depths[1].max()
-    depth = depths[0] if positive else depths[1]
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(x), int(y), int(positive)
 
 
 def tight_box(mask: Pixels) -> tuple[int, int, int, int]:
@@ -124,44 +103,6 @@ def flood(image: NDArray[np.uint8], tolerance: int, clicks: list[Click]) -> Pixe
         cv2.floodFill(image.copy(), region, (x, y), 0, (tolerance,) * 3, (tolerance,) * 3, flags)
         mask[region[1:-1, 1:-1] > 0] = bool(label)
     return mask
-
-
-def click_through(truth: Pixels, step: Callable[[list[Click]], Pixels], clicks: int) -> list[float]:
-    """IoU after each of so many simulated clicks."""
-    mask, taken, made, result = np.zeros_like(truth), np.zeros_like(truth), [], []
-    for _ in range(clicks):
-        click = next_click(truth, mask, taken)
-        taken[click[1], click[0]] = True
-        made.append(click)
-        mask = step(made)
-        result.append(iou(mask, truth))
-    return result
-
-
-class Ours:
-    """The segmenter with its last logits fed back, as a labelling session does."""
-
-    def __init__(self, segmenter: ClassicalSegmenter, embedding: ImageEmbedding) -> None:
-        self.segmenter, self.embedding = segmenter, embedding
-        self.logits: NDArray[np.float32] | None = None
-        self.seconds: list[float] = []
-        self.predicted: list[float] = []
-
-    def ask(self, clicks: list[Click], box: tuple[int, int, int, int] | None = None) -> Pixels:
-        """One answer; the first click takes the best of three masks."""
-        prompt = Prompt.from_points(
-            [(x + 0.5, y + 0.5, label) for x, y, label in clicks], box=None if box is None else tuple(map(float, box))
-        )
-        if self.logits is not None:
-            prompt = Prompt(prompt.point_coords, prompt.point_labels, prompt.box, (), self.logits)
-        start = time.perf_counter()
-        answers = self.segmenter.decode(self.embedding, [prompt], multimask_output=prompt.is_ambiguous)
-        best = int(answers.predicted_iou[0].argmax())
-        self.logits = answers.low_res_logits[0, best]
-        mask = self.segmenter.upsample(self.embedding, self.logits).to_array()
-        self.seconds.append(time.perf_counter() - start)
-        self.predicted.append(float(answers.predicted_iou[0, best]))
-        return mask
 
 
 def proposal_recall(name: str, count: int, segmenter: ClassicalSegmenter) -> str:
@@ -205,15 +146,15 @@ def evaluate(name: str, limit: int, seed: int, peers: bool, clicks: int) -> dict
         if image is None or embedding is None:
             raise AssertionError(path)
         box = tight_box(truth)
-        ours = Ours(segmenter, embedding)
+        ours = Session(segmenter, embedding)
         for k, value in enumerate(click_through(truth, ours.ask, clicks), 1):
             note("classical", f"{k} clicks", value)
             actual.append(value)
-        predicted += ours.predicted
+        predicted += ours.predicted_iou
         click_seconds += ours.seconds
-        with_box = Ours(segmenter, embedding)
+        with_box = Session(segmenter, embedding)
         note("classical", "box", iou(with_box.ask([], box), truth))
-        predicted += with_box.predicted
+        predicted += with_box.predicted_iou
         actual.append(rows["classical"]["box"][-1])
         if peers:
             note("filled box", "box", iou(filled_box(truth.shape, box), truth))

@@ -1,0 +1,127 @@
+"""``maskwright evaluate``: how well a segmenter does on masks that people made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maskwright.cli_images import ModelOption, track
+from maskwright.errors import InvalidInput, MaskwrightError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from maskwright.learn.coco_objects import CocoObject
+    from maskwright.learn.summary import Summary
+
+
+class Task(StrEnum):
+    """What can be evaluated."""
+
+    INTERACTIVE = "interactive"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to ``app``."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    coco: Annotated[Path, typer.Option("--coco", metavar="FILE", help="COCO file with the true masks.")],
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder that its file names start from.")],
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, chosen at random.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice and of the intervals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    task: Annotated[Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes.")] = (
+        Task.INTERACTIVE
+    ),
+) -> None:
+    """Measure a segmenter on true masks: with a box, and clicked on by a simulated annotator, 20 clicks at most.
+
+    Images are encoded whole, whatever their size; intervals are 95 % bootstrap intervals over images.
+    """
+    from maskwright.images import ImageLimits
+    from maskwright.learn.coco_objects import CocoFile, load_pixels
+    from maskwright.learn.interactive import MOST_CLICKS, Outcome, evaluate_image
+    from maskwright.learn.summary import summarise
+    from maskwright.models.registry import ModelRegistry
+    from maskwright.settings import read_settings
+
+    assert task is Task.INTERACTIVE  # the only one so far
+    settings = read_settings(model=model)
+    selection = CocoFile.read(coco).select(limit, seed)
+    files = [(_locate(images, name, objects), objects) for name, objects in selection.by_file.items()]
+    segmenter = ModelRegistry(settings).segmenter()
+    limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+    outcomes: list[Outcome] = []
+    owners: list[str] = []
+    encode_seconds: list[float] = []
+    for path, objects in track(files, "evaluating"):
+        loaded = load_pixels(path, objects, limits)
+        found, seconds = evaluate_image(segmenter, loaded.pixels, [one.mask for one in objects])
+        outcomes += found
+        owners += [str(path)] * len(found)
+        encode_seconds.append(seconds)
+    summary = summarise(outcomes, owners, seed)
+    for title in selection.left_out:
+        typer.echo(f"maskwright: {title} was left out: it holds no pixel", err=True)
+    if as_json:
+        typer.echo(json.dumps(summary.as_json()))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(_table(summary))
+    typer.echo("sizes are COCO's: below 32 x 32, below 96 x 96, and larger, in pixels of area")
+    typer.echo(f"NoC: clicks until the IoU was reached; an object that never reached it counts {MOST_CLICKS}")
+    each = sum(encode_seconds) / len(encode_seconds)
+    typer.echo(f"{segmenter.version}: {summary.objects} objects in {len(files)} images, seed {seed}")
+    typer.echo(f"{summary.seconds_per_click:.3f} s a click, {each:.3f} s to encode an image")
+
+
+def _locate(folder: Path, file_name: str, objects: Sequence[CocoObject]) -> Path:
+    from maskwright.learn.coco_objects import locate_image
+
+    if not folder.is_dir():
+        raise InvalidInput(f"there is no folder {folder}")
+    try:
+        return locate_image(folder, file_name)
+    except MaskwrightError as error:
+        raise type(error)(f"{objects[0].image.title}, of {objects[0].title}: {error}") from error
+
+
+def _table(summary: Summary) -> Table:
+    from rich.table import Table
+
+    from maskwright.learn.interactive import REPORTED_CLICKS, THRESHOLDS
+    from maskwright.learn.summary import SIZE_CLASSES, percent
+
+    table = Table()
+    table.add_column("")
+    for column in ("all", "95 % interval", *SIZE_CLASSES):
+        table.add_column(column, justify="right")
+
+    def row(title: str, measure: str, form: str) -> None:
+        found = summary.estimates[measure]
+        sizes = [format(summary.by_size[s][1][measure], form) if s in summary.by_size else "-" for s in SIZE_CLASSES]
+        table.add_row(title, format(found.mean, form), f"{found.low:{form}} to {found.high:{form}}", *sizes)
+
+    sizes = [str(summary.by_size[s][0]) if s in summary.by_size else "0" for s in SIZE_CLASSES]
+    table.add_row("objects", str(summary.objects), "", *sizes, end_section=True)
+    for name, measure in (("IoU", "iou"), ("boundary IoU", "boundary_iou")):
+        row(f"{name}, box", f"{measure}_box", ".3f")
+        for count in REPORTED_CLICKS:
+            row(f"{name}, {count} click{'s' * (count > 1)}", f"{measure}_{count}", ".3f")
+        table.add_section()
+    for threshold in map(percent, THRESHOLDS):
+        row(f"NoC@{threshold}", f"noc{threshold}", ".2f")
+    table.add_section()
+    for threshold in map(percent, THRESHOLDS):
+        failed = summary.failures[threshold]
+        row(f"never reached .{threshold}: {failed} of {summary.objects}", f"failed{threshold}", ".0%")
+    return table

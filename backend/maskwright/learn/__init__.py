@@ -1,0 +1,1 @@
+"""How well a segmenter answers clicks and boxes, and how one learns to."""
