@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import skimage.data
 from numpy.typing import NDArray
+
+from maskwright.errors import ModelUnavailable
+from maskwright.learn.base.augment import cropped_mask, resized
+from maskwright.learn.base.samples import MOST_MASKS, MOST_TRIES, Sample, check_side, kept
 
 Pixels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -23,7 +26,15 @@ PICTURES = (
 
 
 def pictures() -> list[Floats]:
-    """The photographs, (H, W, 3) in 0..255, at most 512 pixels long."""
+    """The photographs, (H, W, 3) in 0..255, at most 512 pixels long.
+
+    Raises:
+        ModelUnavailable: If scikit-image is not installed.
+    """
+    try:
+        import skimage.data
+    except ImportError as error:
+        raise ModelUnavailable("pictures to learn from are missing: run 'pip install scikit-image'") from error
     found = []
     for name in PICTURES:
         pixels = np.asarray(getattr(skimage.data, name)())
@@ -163,6 +174,14 @@ def plain_scene(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Pixels]:
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
+def seen_parts(number: NDArray[np.int64], areas: int) -> Iterator[tuple[str, Pixels]]:
+    """The connected parts of every area and object that can be seen, crumbs left out, each with which of both it is."""
+    for k in np.unique(number):
+        count, parts, stats, _ = cv2.connectedComponentsWithStats((number == k).astype(np.uint8), connectivity=8)
+        kind, least = ("area", 0.01) if k < areas else ("object", 0.001)
+        yield from ((kind, parts == j) for j in range(1, count) if stats[j, cv2.CC_STAT_AREA] > least * number.size)
+
+
 def drawn(rng: np.random.Generator, scenes: int) -> Iterator[tuple[str, NDArray[np.uint8], list[Pixels]]]:
     """Per scene up to four objects and three areas, the connected parts of each that are seen; and a plain scene."""
     photographs = pictures()
@@ -171,11 +190,43 @@ def drawn(rng: np.random.Generator, scenes: int) -> Iterator[tuple[str, NDArray[
         yield "plain", image, [mask]
         image, number, areas = draw_scene(rng, photographs)
         found: dict[str, list[Pixels]] = {"object": [], "area": []}
-        for k in np.unique(number):
-            count, parts, stats, _ = cv2.connectedComponentsWithStats((number == k).astype(np.uint8), connectivity=8)
-            kind, least = ("area", 0.01) if k < areas else ("object", 0.001)
-            found[kind] += [parts == j for j in range(1, count) if stats[j, cv2.CC_STAT_AREA] > least * number.size]
+        for kind, part in seen_parts(number, areas):
+            found[kind].append(part)
         for kind, most in (("object", 4), ("area", 3)):
             order = rng.permutation(len(found[kind]))[:most]
             if len(order) and not (kind == "area" and areas == 1 and len(found["object"]) == 0):
                 yield kind, image, [found[kind][j] for j in order]
+
+
+class DrawnScenes:
+    """Invented scenes as training samples.
+
+    Args:
+        side: Longer side of the samples in pixels.
+
+    Raises:
+        ModelUnavailable: If scikit-image is not installed.
+    """
+
+    name = "drawn"
+
+    def __init__(self, side: int = 512) -> None:
+        self._side = check_side(side)
+        self._photographs = pictures()
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """A scene with objects and areas; one thing on plain ground at times."""
+        for _ in range(MOST_TRIES):
+            if rng.random() < 0.07:
+                image, mask = plain_scene(rng)
+                found = [mask]
+            else:
+                image, number, areas = draw_scene(rng, self._photographs)
+                found = [part for _, part in seen_parts(number, areas)]
+            scale = self._side / max(image.shape[:2])
+            height, width = (max(1, round(length * scale)) for length in image.shape[:2])
+            box = (0, 0, image.shape[1], image.shape[0])
+            grids = (found[k].astype(np.uint8) * 255 for k in rng.permutation(len(found))[:MOST_MASKS])
+            if masks := kept((cropped_mask(grid, box, height, width) for grid in grids), rng):
+                return Sample(resized(image, height, width), masks, self.name)
+        raise RuntimeError("no drawn scene with a visible thing in so many tries")
