@@ -3,7 +3,7 @@
 Run: .venv/bin/python tests/bench/fit_classical.py [--scenes 80] [--nuclei 160] [--rounds 2] [--seed 0]
 
 Data, all free to train on: objects of the first 100 images of nuclei (CC0; the others are held out), and invented
-scenes (``drawn_scenes``). Nothing else is read.
+scenes (``maskwright.learn.base.drawn``). Nothing else is read.
 
 Method: simulated boxes and clicks are answered by the segmenter itself while every family of candidates that it judges
 is noted, with what was measured on each candidate and the IoU it really has. Ridge regression per stage, every kind of
@@ -21,9 +21,9 @@ from typing import Any
 import cv2
 import numpy as np
 from bench_classical import objects, read, tight_box
-from drawn_scenes import drawn
 from numpy.typing import NDArray
 
+from maskwright.learn.base.drawn import drawn
 from maskwright.learn.clicker import Answer, Click, next_click
 from maskwright.learn.interactive import Session
 from maskwright.learn.metrics import Pixels, iou
@@ -93,8 +93,8 @@ class Notes:
 
 
 def clicked_ious(truth: Pixels, answer: Answer) -> list[float]:
-    """IoU after each of ``CLICKS`` clicks; where nothing is wrong the first pixel is marked as not on the object, because
-    the shipped constants were fitted so."""
+    """IoU after each of ``CLICKS`` clicks; where nothing is wrong the first pixel is marked as off the object: the shipped
+    constants were fitted so."""
     mask, taken, clicks, found = np.zeros_like(truth), np.zeros_like(truth), [], []
     for _ in range(CLICKS):
         clicks.append(next_click(truth, mask, taken) or Click(0, 0, 0))

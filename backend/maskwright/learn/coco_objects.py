@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 _FARTHEST = 1e7
 """Pixels from the origin beyond which no corner of a polygon can be meant."""
-_LONGEST_NAME = 120
+_LONGEST_SHOWN = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +252,9 @@ def _title(kind: str, position: int, entry: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "..."
+    short = reprlib.Repr()  # bounds depth as well as length
+    short.maxstring = short.maxother = short.maxlong = _LONGEST_SHOWN
+    return short.repr(value)
 
 
 def _by(size: Size) -> str:
