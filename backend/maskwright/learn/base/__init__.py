@@ -2,7 +2,7 @@
 
 Everything that the shipped weights learn from comes from here: CC0 nuclei, pictures that Debian and Python packages
 ship under free licences (``corpus``), masks that were drawn on those by hand, and scenes that are put together from
-them. ``sources.open_sources`` opens the streams of samples; ``preview`` shows them. The packages:
+them. ``samples.open_sources`` opens the streams of samples; ``preview`` shows them. The packages:
 ``apt-get install gcompris-qt-data mate-backgrounds plasma-workspace-wallpapers tuxpaint-stamps-default openclipart-png
 fonts-noto-color-emoji tango-icon-theme`` and ``pip install scikit-image scikit-learn``.
 """

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.learn.base.samples import Image, Pixels
+from maskwright.learn.base.sampling import Image, Pixels
 
 _GREY = np.array([0.299, 0.587, 0.114])
 Table = NDArray[np.uint8]

@@ -7,10 +7,10 @@ import numpy as np
 
 from maskwright.learn.base.augment import apply_table, resized, tone_table, turn_colours
 from maskwright.learn.base.photographs import Photographs, crop
-from maskwright.learn.base.samples import Floats, Image, Pixels
+from maskwright.learn.base.sampling import Floats, Image, Pixels
 
 KINDS = ("photograph", "plain photograph", "blurred photograph", "texture", "invented")
-CHANCES = (0.45, 0.15, 0.13, 0.15, 0.12)
+CHANCES = (0.52, 0.18, 0.12, 0.08, 0.10)
 MOST_TRIES = 12
 
 
@@ -53,7 +53,7 @@ def texture(rng: np.random.Generator, photographs: Photographs, height: int, wid
     side = min(least, int(rng.uniform(0.12, 0.4) * least) + 24)
     top, left = int(rng.integers(image.shape[0] - side + 1)), int(rng.integers(image.shape[1] - side + 1))
     part = np.ascontiguousarray(np.rot90(image[top : top + side, left : left + side], int(rng.integers(4))))
-    target = max(24, min(int(side * np.exp(rng.uniform(-0.5, 0.7))), max(height, width)))
+    target = max(24, min(int(side * np.exp(rng.uniform(-0.2, 1.2))), max(height, width)))
     part = resized(part, target, target)
     tile = np.vstack([np.hstack([part, part[:, ::-1]]), np.hstack([part[::-1], part[::-1, ::-1]])])
     filled = np.tile(tile, (-(-height // tile.shape[0]), -(-width // tile.shape[1]), 1))[:height, :width]

@@ -45,7 +45,7 @@ PACKAGES = {
         ),
         Package("mate-backgrounds", "GPL-2+, CC BY-SA 4.0", "photographs of nature", "usr/share/backgrounds/mate"),
         Package("plasma-workspace-wallpapers", "GPL-2+ / LGPL-3", "photographs and pictures", "usr/share/wallpapers"),
-        Package("tuxpaint-stamps-default", "GPL-2", "cut-outs of photographs and drawings", "usr/share/tuxpaint/stamps"),
+        Package("tuxpaint-stamps-default", "GPL-2", "cut-outs of photographs, drawings", "usr/share/tuxpaint/stamps"),
         Package("openclipart-png", "public domain", "cut-outs of drawings", "usr/share/openclipart/png"),
         Package(
             "fonts-noto-color-emoji", "SIL Open Font License 1.1, Apache-2.0", "cut-outs of drawings",

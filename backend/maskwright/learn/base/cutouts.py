@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ EMOJI_SIZE = 109
 EMOJI = ((0x1F300, 0x1F320), (0x1F32D, 0x1F394), (0x1F399, 0x1F3FA), (0x1F400, 0x1F440), (0x1F451, 0x1F463),
          (0x1F466, 0x1F487), (0x1F488, 0x1F489), (0x1F48D, 0x1F48F), (0x1F4A1, 0x1F4FD), (0x1F525, 0x1F52D),
          (0x1F57A, 0x1F57B), (0x1F5A5, 0x1F5A6), (0x1F680, 0x1F6A8), (0x1F6E0, 0x1F6FD), (0x1F950, 0x1F97F),
-         (0x1F980, 0x1F9AF), (0x1F9C0, 0x1F9FF), (0x1FA70, 0x1FAA9), (0x1FAB0, 0x1FABF), (0x1FAD0, 0x1FADC))  # fmt: skip
+         (0x1F980, 0x1F9AF), (0x1F9C0, 0x1F9FF), (0x1FA70, 0x1FAA9), (0x1FAB0, 0x1FABF),
+         (0x1FAD0, 0x1FADC))  # fmt: skip
 """Code points, ends excluded, of things rather than signs, letters, flags and faces."""
 CLIP_ART = ("animals", "people", "food", "transportation", "tools", "office", "buildings", "plants", "containers",
             "science", "electronics", "decorations", "special", "recreation", "unsorted")  # fmt: skip
@@ -116,9 +118,10 @@ def pictures(folder: Path) -> list[Path]:
 def read(path: Path, photo: bool | None) -> CutOut | None:
     """A file's cut-out; None if it is not one, or is (not) photo-like as asked."""
     try:
-        with PillowImage.open(path) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                return None
+        content = path.read_bytes()
+        if int.from_bytes(content[16:20], "big") * int.from_bytes(content[20:24], "big") > MOST_PIXELS:
+            return None  # width and height in the header of a PNG
+        with PillowImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
             rgba = np.asarray(picture.convert("RGBA"))
     except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError):
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from maskwright.errors import ModelUnavailable
 from maskwright.learn.base.augment import cropped_mask, resized
-from maskwright.learn.base.samples import MOST_MASKS, MOST_TRIES, Sample, check_side, kept
+from maskwright.learn.base.sampling import MOST_MASKS, MOST_TRIES, Sample, check_side, kept
 
 Pixels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -104,6 +104,13 @@ def outline(rng: np.random.Generator, size: tuple[int, int], centre: Floats, rad
     return mask > 0
 
 
+def around(where: Pixels, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the frame that hold all of ``where`` and ``margin`` pixels more; empty if nothing is there."""
+    spans = (np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0)))
+    rows, columns = (slice(max(s[0] - margin, 0), s[-1] + margin + 1) if len(s) else slice(0, 0) for s in spans)
+    return rows, columns
+
+
 def draw_scene(rng: np.random.Generator, photographs: list[Floats]) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     """An RGB image, the number of the thing seen at every pixel, and how many of the numbers are areas, not objects."""
     size = (int(rng.integers(220, 420)), int(rng.integers(240, 480)))
@@ -116,8 +123,9 @@ def draw_scene(rng: np.random.Generator, photographs: list[Floats]) -> tuple[NDA
     image, near = np.zeros((*size, 3)), rng.uniform(20, 230, 3)
 
     def paint(where: Pixels, stuff: Floats) -> None:
-        soft = cv2.GaussianBlur(where.astype(np.float64), (0, 0), 0.6)[:, :, None]
-        image[:] = image * (1 - soft) + stuff * soft
+        box = around(where, 4)  # beyond it the soft border below has no weight
+        soft = cv2.GaussianBlur(where[box].astype(np.float64), (0, 0), 0.6)[:, :, None]
+        image[box] = image[box] * (1 - soft) + stuff[box] * soft
 
     def paint_parts(where: Pixels, radius: float, most: int) -> None:
         if not where.any():

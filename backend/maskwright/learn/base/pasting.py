@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.learn.base.cutouts import CutOut
-from maskwright.learn.base.samples import Image, Pixels
+from maskwright.learn.base.sampling import Image, Pixels
 
 SOLID = 128
 """Where alpha is at least this, the thing is what is seen."""

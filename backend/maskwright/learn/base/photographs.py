@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.learn.base.augment import cropped_mask, degrade, flipped, recolour, resized, turned
 from maskwright.learn.base.corpus import Corpus
-from maskwright.learn.base.samples import MOST_TRIES, Image, Pixels, Sample, check_side, kept
+from maskwright.learn.base.sampling import MOST_TRIES, Image, Pixels, Sample, check_side, kept
 from maskwright.masks import Mask
 
 PACKED = Path(__file__).with_name("data") / "photographs.json.gz"
@@ -159,7 +159,7 @@ class PhotographSource:
 
 
 def whole_object(name: str, mask: NDArray[np.uint8]) -> bool:
-    """Whether a region can be pasted elsewhere: a thing by its name, in one piece, hardly cut by the photograph's edge."""
+    """Whether a region can be pasted elsewhere: a thing by its name, in one piece, hardly cut by the edge."""
     if set(name.replace(",", " ").replace("-", " ").split()) & NOT_OBJECTS:
         return False
     ys, xs = (
@@ -176,13 +176,16 @@ def whole_object(name: str, mask: NDArray[np.uint8]) -> bool:
     )
 
 
-NOT_OBJECTS = frozenset(
-    "sky grass water ground wall walls background backdrop foreground trees forest sand road path floor field fields "
-    "snow ice sea ocean lake river cloud clouds mountain mountains hill hills foliage table shadow shadows leaves "
-    "vegetation lawn beach street pavement soil earth dirt meadow bushes scrub desert rocks reflection reflections all "
-    "everything surface cloth shore bank horizon land landscape plain square plaza part parts both two group middle "
-    "head face ear ears eye eyes leg legs tail trunk horn horns beak wing wings dome roof tower towers window windows "
-    "door doors arch arches gate facade column columns stairs steps base top blade handle centre center petal petals "
-    "nose mane neck body torso hand hands arm arms".split()
-)
+NOT_OBJECTS = frozenset((
+    "all", "arch", "arches", "arm", "arms", "backdrop", "background", "bank", "base", "beach", "beak", "blade",
+    "body", "both", "bushes", "center", "centre", "cloth", "cloud", "clouds", "column", "columns", "desert", "dirt",
+    "dome", "door", "doors", "ear", "ears", "earth", "everything", "eye", "eyes", "facade", "face", "field",
+    "fields", "floor", "foliage", "foreground", "forest", "gate", "grass", "ground", "group", "hand", "handle",
+    "hands", "head", "hill", "hills", "horizon", "horn", "horns", "ice", "lake", "land", "landscape", "lawn",
+    "leaves", "leg", "legs", "mane", "meadow", "middle", "mountain", "mountains", "neck", "nose", "ocean", "part",
+    "parts", "path", "pavement", "petal", "petals", "plain", "plaza", "reflection", "reflections", "river", "road",
+    "rocks", "roof", "sand", "scrub", "sea", "shadow", "shadows", "shore", "sky", "snow", "soil", "square",
+    "stairs", "steps", "street", "surface", "table", "tail", "top", "torso", "tower", "towers", "trees", "trunk",
+    "two", "vegetation", "wall", "walls", "water", "window", "windows", "wing", "wings",
+))  # fmt: skip
 """Words of region names that tell stuff, parts and groups from whole things."""

@@ -1,6 +1,6 @@
 """A sheet of samples with the outlines of their masks, to look at.
 
-Run: python -m maskwright.learn.base.preview --sources scenes,photographs --count 24 --seed 0 --out sheet.png [--data DIR]
+Run: python -m maskwright.learn.base.preview --sources scenes,photographs --count 24 --seed 0 --out FILE.png [--data D]
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image as PillowImage
 
-from maskwright.learn.base.samples import Image, Sample
-from maskwright.learn.base.sources import NAMES, open_sources
+from maskwright.learn.base.samples import NAMES, Sample, open_sources
+from maskwright.learn.base.sampling import Image
 
 TILE = 320
 

@@ -1,80 +1,57 @@
-"""One training picture with masks, and the rules that every source of them keeps."""
+"""Opening the streams of training samples by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 
 from maskwright.errors import InvalidInput
+from maskwright.learn.base.corpus import Corpus
+from maskwright.learn.base.cutouts import open_cutouts
+from maskwright.learn.base.drawn import DrawnScenes
+from maskwright.learn.base.nuclei import Nuclei
+from maskwright.learn.base.photographs import PACKED, Photographs, PhotographSource
+from maskwright.learn.base.sampling import Sample, Source, check_side
+from maskwright.learn.base.scenes import Scenes
 
-Image = NDArray[np.uint8]
-"""(H, W, 3) uint8 RGB."""
-Pixels = NDArray[np.bool_]
-"""(H, W) bool."""
-Floats = NDArray[np.float32]
-SMALLEST_SIDE = 160
-MOST_MASKS = 12
-SMALLEST_SHARE = 0.0015
-LARGEST_SHARE = 0.80
-MOST_TRIES = 30
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """A picture and some things in it that an annotator might want.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB; the longer side is the ``side`` that the source was opened with, the shorter one at
-            least ``SMALLEST_SIDE``.
-        masks: 1 to ``MOST_MASKS`` arrays (H, W) bool of visible parts, each between ``SMALLEST_SHARE`` and
-            ``LARGEST_SHARE`` of the picture. They may overlap and nest.
-        source: Name of the source.
-    """
-
-    image: Image
-    masks: tuple[Pixels, ...]
-    source: str
+__all__ = ["NAMES", "Sample", "Source", "open_sources"]
+NAMES = ("nuclei", "photographs", "scenes", "drawn")
 
 
-class Source(Protocol):
-    """An endless stream of samples.
+def open_sources(
+    data: Path | None, names: Sequence[str], side: int = 512, root: Path = Path("/"), packed: Path = PACKED
+) -> dict[str, Source]:
+    """Open sources of samples; pictures are decoded when they are first wanted, and kept.
 
-    Attributes:
-        name: As in ``Sample.source``.
-    """
-
-    name: str
-
-    def sample(self, rng: np.random.Generator) -> Sample:
-        """A new sample. The same state of ``rng`` gives the same bytes, whatever was drawn before."""
-        ...
-
-
-def kept(masks: Iterable[Pixels], rng: np.random.Generator, most: int = MOST_MASKS) -> tuple[Pixels, ...]:
-    """The masks of a permitted size; at most ``most`` of them, chosen by ``rng``, in their order."""
-    fitting = [m for m in masks if SMALLEST_SHARE * m.size <= np.count_nonzero(m) <= LARGEST_SHARE * m.size]
-    if len(fitting) > most:
-        fitting = [fitting[k] for k in sorted(rng.permutation(len(fitting))[:most])]
-    return tuple(fitting)
-
-
-def frame(rng: np.random.Generator, side: int, flattest: float = 0.6) -> tuple[int, int]:
-    """Height and width of a picture whose longer side is ``side``; the shorter is ``flattest`` to 1 of it."""
-    short = max(SMALLEST_SIDE, round(side * np.exp(rng.uniform(np.log(flattest), 0.0))))
-    short = side if rng.random() < 0.15 else min(short, side)
-    return (short, side) if rng.random() < 0.7 else (side, short)
-
-
-def check_side(side: int) -> int:
-    """``side`` itself.
+    Args:
+        data: Folder that holds the set ``nuclei``; only that source needs it.
+        names: Out of ``NAMES``.
+        side: Longer side of every sample in pixels.
+        root: Below which the Debian packages are installed.
+        packed: Annotations of the photographs.
 
     Raises:
-        InvalidInput: If pictures of that size cannot be made.
+        InvalidInput: If a name is unknown, or the data folder is missing or incomplete.
+        ModelUnavailable: If packages are missing; the message says how to install them.
     """
-    if not SMALLEST_SIDE <= side <= 4096:
-        raise InvalidInput(f"side: {side} is not between {SMALLEST_SIDE} and 4096 pixels")
-    return side
+    check_side(side)
+    if unknown := [name for name in names if name not in NAMES]:
+        raise InvalidInput(f"sources: {unknown[0]!r} is not one of {', '.join(NAMES)}")
+    cv2.setNumThreads(1)  # samples are made beside training, one per core
+    corpus = Corpus(root)
+    photographs = Photographs(corpus, packed) if {"photographs", "scenes"} & set(names) else None
+    opened: dict[str, Source] = {}
+    for name in names:
+        if name == "nuclei":
+            if data is None:
+                raise InvalidInput("nuclei: name the folder that holds the set, or leave this source out")
+            opened[name] = Nuclei(data / "nuclei", side)
+        elif name == "drawn":
+            opened[name] = DrawnScenes(side)
+        elif photographs is not None and name == "photographs":
+            opened[name] = PhotographSource(photographs, side)
+        elif photographs is not None:
+            opened[name] = Scenes(open_cutouts(corpus, photographs), photographs, side)
+    return opened

@@ -1,4 +1,4 @@
-"""Scenes put together from cut-outs on photographs, textures and invented ground; the truth is known by construction."""
+"""Scenes put together from cut-outs on photographs, textures and invented ground; their truth is known."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from maskwright.learn.base.augment import apply_table, degrade, recolour, tone_table, turn_colours
 from maskwright.learn.base.backgrounds import background, smooth_noise, texture
 from maskwright.learn.base.cutouts import CutOut, CutOuts
-from maskwright.learn.base.photographs import Photographs
 from maskwright.learn.base.pasting import Canvas, Pasted, transformed
-from maskwright.learn.base.samples import MOST_TRIES, Image, Sample, check_side, frame, kept
+from maskwright.learn.base.photographs import Photographs
+from maskwright.learn.base.sampling import MOST_TRIES, Image, Sample, check_side, frame, kept
 
 SIZES = (0.04, 0.70)
 """Lengths of things, of the longer side of the picture; log-uniform."""
