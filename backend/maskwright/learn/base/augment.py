@@ -17,7 +17,7 @@ def tone_table(rng: np.random.Generator, strength: float = 1.0) -> Table:
     gain = np.exp(rng.normal(0, 0.12 * strength)) * np.exp(rng.normal(0, 0.05 * strength, 3))
     gamma, shift = np.exp(rng.normal(0, 0.2 * strength)), rng.normal(0, 10 * strength)
     levels = 255 * (np.arange(256) / 255)[:, None] ** gamma
-    return np.clip((levels - 128) * gain + 128 + shift, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((levels - 128) * gain + 128 + shift, 0, 255), dtype=np.uint8)
 
 
 def apply_table(image: Image, table: Table) -> Image:

@@ -47,7 +47,8 @@ def pictures() -> list[Floats]:
 def smooth_noise(rng: np.random.Generator, size: tuple[int, int], scale: float, channels: int = 1) -> Floats:
     """(h, w, channels) in about -1..1 that varies over ``scale`` pixels."""
     coarse = rng.normal(0, 0.6, (int(size[0] / scale) + 2, int(size[1] / scale) + 2, channels))
-    return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*size, channels)
+    grown = np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), np.float64)
+    return grown.reshape(*size, channels)
 
 
 def material(rng: np.random.Generator, photographs: list[Floats], size: tuple[int, int], near: Floats) -> Floats:
@@ -56,21 +57,24 @@ def material(rng: np.random.Generator, photographs: list[Floats], size: tuple[in
     colour = rng.uniform(10, 240) + saturation * rng.uniform(-120, 120, 3)
     colour = np.clip(colour + rng.choice([0, 0.3, 0.6, 0.8]) * (near - colour), 5, 250)
     kind = rng.choice(["plain", "gradient", "noise", "photograph"], p=[0.2, 0.15, 0.15, 0.5])
-    filled = np.broadcast_to(colour, (*size, 3)).copy()
     if kind == "gradient":
-        return filled + smooth_noise(rng, size, rng.uniform(0.5, 1.5) * max(size), 3) * rng.uniform(10, 50)
+        return np.asarray(colour + smooth_noise(rng, size, rng.uniform(0.5, 1.5) * max(size), 3) * rng.uniform(10, 50))
     if kind == "noise":
-        return filled + smooth_noise(rng, size, rng.uniform(1.5, 25), int(rng.choice([1, 3]))) * rng.uniform(5, 30)
+        spots = smooth_noise(rng, size, rng.uniform(1.5, 25), int(rng.choice([1, 3])))
+        return np.asarray(colour + spots * rng.uniform(5, 30))
     if kind == "photograph":
         picture = photographs[int(rng.integers(len(photographs)))]
         side = int(rng.uniform(0.15, 0.95) * min(picture.shape[:2]))
         y, x = (int(rng.integers(0, limit - side + 1)) for limit in picture.shape[:2])
         crop = np.rot90(picture[y : y + side, x : x + side], int(rng.integers(4)))
-        crop = cv2.resize(np.ascontiguousarray(crop), size[::-1], interpolation=cv2.INTER_LINEAR)
+        crop = cv2.resize(np.ascontiguousarray(crop), size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float64)
         if rng.random() < 0.3:
             return crop
-        return filled + (crop - crop.mean(axis=(0, 1))) * rng.uniform(0.15, 0.9)
-    return filled
+        crop -= cv2.mean(crop)[:3]
+        crop *= rng.uniform(0.15, 0.9)
+        crop += colour
+        return crop
+    return np.broadcast_to(colour, (*size, 3)).copy()
 
 
 def outline(rng: np.random.Generator, size: tuple[int, int], centre: Floats, radius: float, kind: str) -> Pixels:
@@ -105,7 +109,7 @@ def outline(rng: np.random.Generator, size: tuple[int, int], centre: Floats, rad
 
 
 def around(where: Pixels, margin: int) -> tuple[slice, slice]:
-    """Rows and columns of the frame that hold all of ``where`` and ``margin`` pixels more; empty if nothing is there."""
+    """Rows and columns of the frame that hold all of ``where`` and ``margin`` pixels more; empty if it is empty."""
     spans = (np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0)))
     rows, columns = (slice(max(s[0] - margin, 0), s[-1] + margin + 1) if len(s) else slice(0, 0) for s in spans)
     return rows, columns
@@ -135,7 +139,7 @@ def draw_scene(rng: np.random.Generator, photographs: list[Floats]) -> tuple[NDA
             part = outline(
                 rng, size, places[rng.integers(len(places))], radius * rng.uniform(0.15, 0.6), rng.choice(kinds)
             )
-            paint(part & where, material(rng, photographs, size, image[where].mean(axis=0)))
+            paint(part & where, material(rng, photographs, size, np.array(cv2.mean(image, where.astype(np.uint8))[:3])))
 
     kinds = ["ellipse", "box", "polygon", "blob", "limbs"]
     for k in range(areas):

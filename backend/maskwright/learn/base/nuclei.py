@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from maskwright.errors import InvalidInput
 from maskwright.learn.base.augment import apply_table, cropped_mask, degrade, resized, tone_table, turn_colours
 from maskwright.learn.base.sampling import MOST_TRIES, SMALLEST_SHARE, Image, Pixels, Sample, check_side, frame, kept
 
+Kind = TypeVar("Kind", bound=np.generic)
 FITTED_IMAGES = 100
 """So many first images of the file are learnt from; the others are for evaluation only."""
 MOST_ENLARGED = 3.0
@@ -100,14 +102,14 @@ class Nuclei:
         chosen = [chosen[k] for k in rng.permutation(len(chosen))[:16]]
         turns, mirror = int(rng.integers(4)), rng.random() < 0.5
 
-        def placed(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        def placed(pixels: NDArray[Kind]) -> NDArray[Kind]:
             around = np.rot90(pixels, turns) if height == width else np.rot90(pixels, 2 * (turns % 2))
             return np.ascontiguousarray(around[:, ::-1] if mirror else around)
 
         grids = (((window == k).astype(np.uint8) * 255) for k in chosen)
         masks = kept((placed(cropped_mask(g, (0, 0, w, h), height, width)) for g in grids), rng)
         crop = resized(np.ascontiguousarray(image[top : top + h, left : left + w]), height, width)
-        return (placed(crop), masks) if masks else None  # type: ignore[return-value]
+        return (placed(crop), masks) if masks else None
 
 
 def stained(rng: np.random.Generator, image: Image) -> Image:

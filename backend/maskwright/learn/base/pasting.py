@@ -111,7 +111,7 @@ class Canvas:
         size = max(alpha.shape)
         sigma = max(1.0, size * float(rng.uniform(0.02, 0.08)))
         margin = int(2 * sigma)
-        cast = cv2.GaussianBlur(cv2.copyMakeBorder(alpha, *[margin] * 4, cv2.BORDER_CONSTANT), (0, 0), sigma)
+        cast = cv2.GaussianBlur(np.pad(alpha, margin), (0, 0), sigma)
         dx, dy = (int(v) for v in rng.normal(0, 0.08, 2) * size)
         top, left = top - margin + abs(dy), left - margin + dx
         y0, y1 = max(top, 0), min(top + cast.shape[0], height)
