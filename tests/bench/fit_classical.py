@@ -93,8 +93,10 @@ class Notes:
 
 
 def clicked_ious(truth: Pixels, answer: Answer) -> list[float]:
-    """IoU after each of ``CLICKS`` clicks; where nothing is wrong the first pixel is marked as off the object: the shipped
-    constants were fitted so."""
+    """IoU after each of ``CLICKS`` clicks.
+
+    Where nothing is wrong the first pixel is marked as off the object, because the shipped constants were fitted so.
+    """
     mask, taken, clicks, found = np.zeros_like(truth), np.zeros_like(truth), [], []
     for _ in range(CLICKS):
         clicks.append(next_click(truth, mask, taken) or Click(0, 0, 0))
