@@ -19,7 +19,7 @@ from maskwright.learn.base.photographs import Photographs, whole_object
 PACKAGES = ("tuxpaint-stamps-default", "openclipart-png", "fonts-noto-color-emoji", "tango-icon-theme")
 LONGEST = 360
 """Cut-outs are kept at most this long, in pixels."""
-LARGEST_FILE, MOST_PIXELS = 4 << 20, 3_000_000
+LARGEST_FILE, MOST_PIXELS = 4 << 20, 1_000_000
 EMOJI_SIZE = 109
 """Pixels per em of the bitmaps in the emoji font."""
 EMOJI = ((0x1F300, 0x1F320), (0x1F32D, 0x1F394), (0x1F399, 0x1F3FA), (0x1F400, 0x1F440), (0x1F451, 0x1F463),
@@ -140,7 +140,7 @@ def glyph(font: Path, point: int) -> CutOut | None:
 
 
 def trimmed(rgba: NDArray[np.uint8], enlarge: float = 1.7) -> CutOut | None:
-    """Cut to what is opaque and to ``LONGEST``; None if that is nothing, nearly a full rectangle, or many crumbs."""
+    """Cut to what is opaque and to ``LONGEST``; None if that is nothing, nearly a full rectangle, lines or crumbs."""
     solid = rgba[:, :, 3] >= 128
     ys, xs = np.nonzero(solid.any(axis=1))[0], np.nonzero(solid.any(axis=0))[0]
     if len(ys) < 12 or len(xs) < 12:
@@ -150,6 +150,9 @@ def trimmed(rgba: NDArray[np.uint8], enlarge: float = 1.7) -> CutOut | None:
     share = float(solid.mean())
     counts = cv2.connectedComponentsWithStats(solid.astype(np.uint8), connectivity=8)[2][1:, cv2.CC_STAT_AREA]
     if not 0.12 < share < 0.97 or counts.max() < 0.75 * counts.sum():
+        return None
+    outlines = cv2.findContours(solid.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    if sum(cv2.contourArea(line) for line in outlines) > 1.6 * counts.sum():
         return None
     scale = LONGEST / max(solid.shape)
     alpha = np.ascontiguousarray(rgba[:, :, 3])

@@ -67,7 +67,8 @@ def material(rng: np.random.Generator, photographs: list[Floats], size: tuple[in
         side = int(rng.uniform(0.15, 0.95) * min(picture.shape[:2]))
         y, x = (int(rng.integers(0, limit - side + 1)) for limit in picture.shape[:2])
         crop = np.rot90(picture[y : y + side, x : x + side], int(rng.integers(4)))
-        crop = cv2.resize(np.ascontiguousarray(crop), size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float64)
+        crop = np.ascontiguousarray(crop)
+        crop = np.asarray(cv2.resize(crop, size[::-1], interpolation=cv2.INTER_LINEAR), np.float64)
         if rng.random() < 0.3:
             return crop
         crop -= cv2.mean(crop)[:3]

@@ -16,13 +16,15 @@ from PIL import Image as PillowImage
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.learn.base.augment import cropped_mask, degrade, flipped, recolour, resized, turned
 from maskwright.learn.base.corpus import Corpus
-from maskwright.learn.base.sampling import MOST_TRIES, Image, Pixels, Sample, check_side, kept
+from maskwright.learn.base.sampling import MOST_TRIES, SMALLEST_SIDE, Image, Pixels, Sample, check_side, kept
 from maskwright.masks import Mask
 
 PACKED = Path(__file__).with_name("data") / "photographs.json.gz"
 PACKAGES = ("gcompris-qt-data", "mate-backgrounds", "plasma-workspace-wallpapers", "scikit-image", "scikit-learn")
 LONGEST = 1024
 """Photographs are kept at most this long, in pixels."""
+FLATTEST = 1.7
+"""Most that one side of a crop is longer than the other."""
 LEAST_LEFT, LARGE_SHARE = 0.5, 0.05
 """A mask is dropped if less than so much of it is in the crop, unless it fills so much of the crop."""
 
@@ -109,7 +111,8 @@ def crop(
     full_height, full_width = photograph.image.shape[:2]
     share = float(rng.uniform(smallest, 1.0)) if rng.random() < 0.75 else 1.0
     if aspect is None:
-        aspect = float(np.clip(full_width / full_height * np.exp(rng.normal(0, 0.2)), 1 / 1.7, 1.7))
+        flattest = min(FLATTEST, side / SMALLEST_SIDE)
+        aspect = float(np.clip(full_width / full_height * np.exp(rng.normal(0, 0.2)), 1 / flattest, flattest))
     width = min(share * full_width, share * full_height * aspect)
     w, h = min(max(8, round(width)), full_width), min(max(8, round(width / aspect)), full_height)
     left, top = int(rng.integers(full_width - w + 1)), int(rng.integers(full_height - h + 1))
@@ -177,15 +180,17 @@ def whole_object(name: str, mask: NDArray[np.uint8]) -> bool:
 
 
 NOT_OBJECTS = frozenset((
-    "all", "arch", "arches", "arm", "arms", "backdrop", "background", "bank", "base", "beach", "beak", "blade",
-    "body", "both", "bushes", "center", "centre", "cloth", "cloud", "clouds", "column", "columns", "desert", "dirt",
-    "dome", "door", "doors", "ear", "ears", "earth", "everything", "eye", "eyes", "facade", "face", "field",
-    "fields", "floor", "foliage", "foreground", "forest", "gate", "grass", "ground", "group", "hand", "handle",
-    "hands", "head", "hill", "hills", "horizon", "horn", "horns", "ice", "lake", "land", "landscape", "lawn",
-    "leaves", "leg", "legs", "mane", "meadow", "middle", "mountain", "mountains", "neck", "nose", "ocean", "part",
-    "parts", "path", "pavement", "petal", "petals", "plain", "plaza", "reflection", "reflections", "river", "road",
-    "rocks", "roof", "sand", "scrub", "sea", "shadow", "shadows", "shore", "sky", "snow", "soil", "square",
-    "stairs", "steps", "street", "surface", "table", "tail", "top", "torso", "tower", "towers", "trees", "trunk",
-    "two", "vegetation", "wall", "walls", "water", "window", "windows", "wing", "wings",
+    "all", "arch", "arches", "arm", "arms", "backdrop", "background", "backrest", "bank", "base", "beach", "beak",
+    "bill", "blade", "body", "both", "breast", "bushes", "center", "centre", "chest", "cliff", "cloth", "cloud",
+    "clouds", "coat", "column", "columns", "courtyard", "desert", "dirt", "dome", "door", "doors", "dune", "ear",
+    "ears", "earth", "everything", "eye", "eyes", "facade", "face", "field", "fields", "fin", "flipper", "floor",
+    "foliage", "foreground", "forest", "gate", "gown", "grass", "ground", "group", "hair", "hand", "handle",
+    "hands", "head", "hill", "hills", "horizon", "horn", "horns", "ice", "interior", "lake", "land", "landscape",
+    "lawn", "leaves", "leg", "legs", "mane", "meadow", "middle", "mountain", "mountains", "muzzle", "neck", "nose",
+    "ocean", "opening", "panel", "part", "parts", "path", "pavement", "petal", "petals", "plain", "plaza",
+    "reflection", "reflections", "river", "road", "rocks", "roof", "sand", "scrub", "sea", "seat", "shadow",
+    "shadows", "shore", "sky", "snow", "soil", "square", "stairs", "stairway", "stairways", "steps", "street",
+    "surface", "table", "tail", "top", "torso", "tower", "towers", "trees", "trunk", "two", "vegetation", "wall",
+    "walls", "water", "window", "windows", "wing", "wings",
 ))  # fmt: skip
 """Words of region names that tell stuff, parts and groups from whole things."""
