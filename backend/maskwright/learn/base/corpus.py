@@ -39,16 +39,16 @@ PACKAGES = {
     for package in (
         Package(
             "gcompris-qt-data",
-            "per picture: CC0, public domain, CC BY 1.0-3.0, CC BY-SA 2.0-4.0, GFDL 1.2, Free Art, GPL-3+",
+            "per picture: GPL-3+, GPL-2+, CC BY-SA 2.0-4.0, CC BY 1.0-3.0, public domain, CC0, GFDL 1.2",
             "photographs of the activities on animals, monuments, music and categories",
             "usr/share/gcompris-qt/rcc",
         ),
-        Package("mate-backgrounds", "GPL-2+, CC BY-SA 4.0", "photographs of nature", "usr/share/backgrounds/mate"),
-        Package("plasma-workspace-wallpapers", "GPL-2+ / LGPL-3", "photographs and pictures", "usr/share/wallpapers"),
+        Package("mate-backgrounds", "GPL-2+", "photographs of nature", "usr/share/backgrounds/mate"),
+        Package("plasma-workspace-wallpapers", "GPL-2+", "photographs and pictures", "usr/share/wallpapers"),
         Package("tuxpaint-stamps-default", "GPL-2", "cut-outs of photographs, drawings", "usr/share/tuxpaint/stamps"),
         Package("openclipart-png", "public domain", "cut-outs of drawings", "usr/share/openclipart/png"),
         Package(
-            "fonts-noto-color-emoji", "SIL Open Font License 1.1, Apache-2.0", "cut-outs of drawings",
+            "fonts-noto-color-emoji", "SIL Open Font License 1.1", "cut-outs of drawings",
             "usr/share/fonts/truetype/noto",
         ),
         Package("tango-icon-theme", "public domain", "small cut-outs of drawings", "usr/share/icons/Tango"),

@@ -25,6 +25,8 @@ LONGEST = 1024
 """Photographs are kept at most this long, in pixels."""
 FLATTEST = 1.7
 """Most that one side of a crop is longer than the other."""
+MOST_ENLARGED = 2.5
+"""Crops are not so small that they must be enlarged more, unless the whole photograph is."""
 LEAST_LEFT, LARGE_SHARE = 0.5, 0.05
 """A mask is dropped if less than so much of it is in the crop, unless it fills so much of the crop."""
 
@@ -109,6 +111,7 @@ def crop(
         aspect: Width over height of the part; near the photograph's own where not given.
     """
     full_height, full_width = photograph.image.shape[:2]
+    smallest = min(max(smallest, side / MOST_ENLARGED / max(full_width, full_height)), 1.0)
     share = float(rng.uniform(smallest, 1.0)) if rng.random() < 0.75 else 1.0
     if aspect is None:
         flattest = min(FLATTEST, side / SMALLEST_SIDE)

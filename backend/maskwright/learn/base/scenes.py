@@ -12,7 +12,7 @@ from maskwright.learn.base.pasting import Canvas, Pasted, transformed
 from maskwright.learn.base.photographs import Photographs
 from maskwright.learn.base.sampling import MOST_TRIES, Image, Sample, check_side, frame, kept
 
-SIZES = (0.04, 0.70)
+SIZES = (0.05, 0.75)
 """Lengths of things, of the longer side of the picture; log-uniform."""
 LEAST_SEEN = 0.35
 """A thing is a target if at least so much of it can be seen, a background's region if ``LEAST_REGION_SEEN``."""
