@@ -13,10 +13,10 @@ PIP := -m pip --disable-pip-version-check --no-input
 SOURCES := backend plugin tests docker
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test lint format bench browser clean
+.PHONY: help install up demo test lint format bench bench-embedded browser clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 install: $(INSTALLED) $(LS_INSTALLED)  ## Create .venv (Maskwright) and .venv-label-studio (Label Studio)
 
@@ -69,6 +69,9 @@ format: install  ## Let ruff lay the code out
 
 bench: install  ## Ours beside the peers, as ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-embedded: install  ## The learnt segmenter beside the classical one, GrabCut, flood fill and the box
+	$(BIN)/python tests/bench/bench_embedded.py
 
 clean:  ## Remove caches and build products; environments and data stay
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

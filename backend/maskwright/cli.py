@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from maskwright import cli_doctor, cli_images, cli_precompute
+from maskwright import cli_doctor, cli_evaluate, cli_images, cli_precompute, cli_train_base
 from maskwright.errors import MaskwrightError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def start_logging(settings: Settings) -> None:
 
 cli_images.register(app)
 cli_precompute.register(app)
+cli_evaluate.register(app)
+cli_train_base.register(app)
 cli_doctor.register(app)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 from maskwright.errors import ModelUnavailable
 from maskwright.models.uri import ModelURI, is_path
 
+PACKAGED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
+"""Folder of the weights that travel with the package, a file per scheme."""
 _SAMPLE_BLOCKS = 256
 _SAMPLE_BYTES = 64 * 1024
 _CONFIG = "config.json"
@@ -87,7 +89,7 @@ def locate(uri: ModelURI, fingerprints: Fingerprints) -> Checkpoint:
     Raises:
         ModelUnavailable: If a file or folder is missing, cannot be read, or holds only pickled weights.
     """
-    if uri.kind == "file":
+    if uri.kind in ("file", "packaged"):
         return _locate_file(uri, fingerprints)
     folder = Path(uri.location).expanduser()
     if is_path(uri.location) or (uri.revision is None and folder.is_dir()):
@@ -142,9 +144,12 @@ def fetch(checkpoint: Checkpoint, fingerprints: Fingerprints, *, offline: bool) 
 
 
 def _locate_file(uri: ModelURI, fingerprints: Fingerprints) -> Checkpoint:
-    path = Path(uri.location).expanduser()
+    path = Path(uri.location).expanduser() if uri.location else PACKAGED_WEIGHTS / f"{uri.scheme}.safetensors"
     if not path.is_file():
-        raise ModelUnavailable(f"model {uri}: no such checkpoint file; download one and give its path")
+        remedy = (
+            "download one and give its path" if uri.location else "its weights come with maskwright: install it again"
+        )
+        raise ModelUnavailable(f"model {uri}: no such checkpoint file; {remedy}")
     try:
         return Checkpoint(uri, path, f"file:{fingerprints.of(path)}")
     except OSError as error:

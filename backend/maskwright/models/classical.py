@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.models.classical_answers import answer, marks_of
-from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
+from maskwright.models.classical_arrays import scene_arrays, scene_nbytes, scene_of
 from maskwright.models.classical_logits import hold, keep_clicks, mask_to_logits, merge_logits, upsample_logits
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.classical_regions import Scene
@@ -42,8 +42,7 @@ class ClassicalSegmenter:
         self.name = "classical"
         self.embedding_version = _version(ENCODE_ALGORITHM, str(WORKING_SIDE))
         self.version = _version(ENCODE_ALGORITHM, DECODE_ALGORITHM, str(WORKING_SIDE))
-        leaves = (WORKING_SIDE // 3 + 1) ** 2  # minima of a 5 x 5 window are at least three pixels apart
-        self.embedding_nbytes = WORKING_SIDE**2 * 5 + leaves * (4 * 4 + 3 * 16 + 2 * 16)
+        self.embedding_nbytes = scene_nbytes(WORKING_SIDE)
 
     def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
         """Encode a batch of (H, W, 3) uint8 RGB images of any sizes.
@@ -61,23 +60,8 @@ class ClassicalSegmenter:
         # A sliver keeps a few pixels across, or clicks on its two sides could not be told apart.
         size = (max(min(height, 8), round(height * scale)), max(min(width, 8), round(width * scale)))
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        small = _stretched(cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=interpolation))
-        hierarchy = build_hierarchy(small)
-        arrays: dict[str, NDArray[np.generic]] = {
-            "rgb": small,
-            "leaf": hierarchy.leaf.astype(np.uint16),
-            "features": hierarchy.features.astype(np.float32),
-            "edges": hierarchy.edges.astype(np.uint16),
-            "edge_length": hierarchy.edge_length.astype(np.float32),
-            "edge_strength": hierarchy.edge_strength.astype(np.float32),
-            "first": hierarchy.first.astype(np.int32),
-            "end": hierarchy.end.astype(np.int32),
-            "parent": hierarchy.parent.astype(np.int32),
-            "height": hierarchy.height.astype(np.float32),
-        }
-        for array in arrays.values():
-            array.setflags(write=False)
-        return ImageEmbedding(arrays, (height, width), size, self.embedding_version)
+        small = cv2.resize(np.ascontiguousarray(image), size[::-1], interpolation=interpolation)
+        return ImageEmbedding(scene_arrays(small), (height, width), size, self.embedding_version)
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask_output: bool = False
@@ -126,30 +110,7 @@ class ClassicalSegmenter:
                 f"the image embedding was made by {embedding.model_version}, this is {self.embedding_version}: "
                 "encode the image again"
             )
-        arrays = embedding.arrays
-        hierarchy = Hierarchy(
-            leaf=arrays["leaf"].astype(np.int64),
-            features=arrays["features"].astype(np.float64),
-            edges=arrays["edges"].astype(np.int64),
-            edge_length=arrays["edge_length"].astype(np.float64),
-            edge_strength=arrays["edge_strength"].astype(np.float64),
-            first=arrays["first"].astype(np.int64),
-            end=arrays["end"].astype(np.int64),
-            parent=arrays["parent"].astype(np.int64),
-            height=arrays["height"].astype(np.float64),
-        )
-        return Scene.of(arrays["rgb"], hierarchy)
-
-
-def _stretched(rgb: RGB) -> RGB:
-    """Spread the image's range over 0..255 and lift dark pictures, so that faint borders survive eight bits."""
-    sample = rgb[::2, ::2].astype(np.float32)
-    low, high = np.percentile(sample, [0.2, 99.8])
-    levels = np.clip((np.arange(256) - low) / max(high - low, 32.0), 0, 1)
-    middle = float(np.clip(np.median((sample - low) / max(high - low, 32.0)), 1e-3, 0.35))
-    gamma = float(np.clip(np.log(0.35) / np.log(middle), 0.5, 1.0))
-    stretched: RGB = cv2.LUT(rgb, (levels**gamma * 255).astype(np.uint8))
-    return stretched
+        return scene_of(embedding.arrays)
 
 
 def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:

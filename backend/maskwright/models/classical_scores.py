@@ -2,7 +2,7 @@
 
 The coefficients are calibration constants: ridge regression of true IoU on the measurements, thinned to the few that
 matter and rounded, over simulated clicks and boxes. ``tests/bench/fit_classical.py`` repeats the fit. It reads objects
-of the first 100 images of the 2018 Data Science Bowl nuclei (CC0) and scenes that ``tests/bench/drawn_scenes.py``
+of the first 100 images of the 2018 Data Science Bowl nuclei (CC0) and scenes that ``maskwright.learn.base.drawn``
 draws, whose textures are invented or cropped from eleven photographs that scikit-image ships under CC0 or in the public
 domain; for ``proposal`` it reads the nuclei alone. Research-only sets serve evaluation only:
 ``tests/bench/bench_classical.py`` prints how good answers are there and on the other nuclei, and how well the estimates

@@ -12,6 +12,7 @@ from typing import Any
 
 from maskwright.errors import ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint
+from maskwright.models.classical_arrays import scene_nbytes
 from maskwright.models.device import ComputeDevice
 
 _FLOAT = 4
@@ -65,7 +66,7 @@ class Family:
                 f"model {checkpoint.uri}: its config.json says model_type {found!r}, "
                 f"but '{checkpoint.uri.scheme}:' loads {' or '.join(sorted(self.model_types))}"
             )
-        name = _readable_name(checkpoint.uri.location)
+        name = _readable_name(checkpoint.uri.location or checkpoint.uri.scheme)
         base = f"{checkpoint.uri.scheme};{checkpoint.fingerprint};{device.dtype};encode={self.encode_revision}"
         try:
             size = self.embedding_nbytes(checkpoint.config) if self.embedding_nbytes else 0
@@ -81,7 +82,7 @@ class Family:
 
 def _readable_name(location: str) -> str:
     """Last part of a hub id or path, without a checkpoint's suffix, of letters, digits, '.', '_' and '-'."""
-    name = PurePath(location).name.removesuffix(".pth").removesuffix(".pt")
+    name = PurePath(location).name.removesuffix(".pth").removesuffix(".pt").removesuffix(".safetensors")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "model"
 
 
@@ -124,13 +125,20 @@ def _pyramid_nbytes(default_sides: tuple[int, int, int]) -> Callable[[Mapping[st
     return nbytes
 
 
-_CLASSICAL = Family("maskwright.models.classical", "ClassicalSegmenter")
+def _embedded_nbytes(_config: Mapping[str, Any]) -> int:
+    cells = sum(width * (_EMBEDDED_SIDE // stride) ** 2 for stride, width in _EMBEDDED_WIDTHS.items())
+    return 2 * cells + scene_nbytes(_EMBEDDED_SIDE)
+
+
+_EMBEDDED_SIDE = 512
+_EMBEDDED_WIDTHS = MappingProxyType({2: 12, 4: 24, 8: 48, 16: 128})
+_EMBEDDED = Family("maskwright.models.embedded.segmenter", "load_embedded", embedding_nbytes=_embedded_nbytes)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "classical": _CLASSICAL,
-        # The learnt engine replaces this row when its weights ship.
-        "embedded": _CLASSICAL,
+        "classical": Family("maskwright.models.classical", "ClassicalSegmenter"),
+        "embedded": _EMBEDDED,
+        "embedded-no-nuclei": _EMBEDDED,
         "sam": Family("maskwright.models.sam", "load_sam", frozenset({"sam"}), _sam_nbytes),
         "sam-hq": Family("maskwright.models.sam", "load_sam_hq", frozenset({"sam_hq"}), _sam_hq_nbytes),
         "sam2": Family(

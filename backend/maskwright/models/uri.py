@@ -10,11 +10,12 @@ from typing import Literal
 
 from maskwright.errors import InvalidInput
 
-LocationKind = Literal["none", "hub", "file"]
+LocationKind = Literal["none", "packaged", "hub", "file"]
 
 SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
     {
-        "embedded": "none",
+        "embedded": "packaged",
+        "embedded-no-nuclei": "packaged",
         "classical": "none",
         "sam": "hub",
         "sam-hq": "hub",
@@ -24,10 +25,15 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "segment-anything-package": "file",
     }
 )
-"""Every scheme with what follows its colon: nothing, a hub id or folder, or a checkpoint file."""
+"""Every scheme with what follows its colon: nothing, a file of own weights or nothing, a hub id or folder, a checkpoint."""
 
 _FORMS: Mapping[LocationKind, str] = MappingProxyType(
-    {"none": "", "hub": ":<hub id or folder>[@revision]", "file": ":/path/to/checkpoint.pth"}
+    {
+        "none": "",
+        "packaged": "[:/path/to/weights.safetensors]",
+        "hub": ":<hub id or folder>[@revision]",
+        "file": ":/path/to/checkpoint.pth",
+    }
 )
 _ADAPTER_MARK = "+adapter:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -41,7 +47,7 @@ class ModelURI:
 
     Attributes:
         scheme: One of ``SCHEMES``.
-        location: Hub id, folder or checkpoint file; empty for the engines that carry no weights.
+        location: Hub id, folder or file; empty for the engines that need none.
         revision: Branch, tag or commit on the hub, or None for ``main``.
         adapter: Identifier of a trained adapter on top of the base model, or None.
     """
@@ -95,6 +101,8 @@ def parse_model_uri(text: str) -> ModelURI:
     if kind == "none":
         if colon:
             raise InvalidInput(f"model {text!r}: '{scheme}' takes nothing after it; write just '{scheme}'")
+        return ModelURI(scheme, adapter=adapter or None)
+    if kind == "packaged" and not colon:
         return ModelURI(scheme, adapter=adapter or None)
     if not location or "\0" in location:
         raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")

@@ -1,0 +1,1 @@
+"""The learnt segmenter that travels with the package: a small SAM-shaped network over the weight-free engine."""

@@ -1,0 +1,171 @@
+"""The embedded segmenter behind the ``Segmenter`` and ``Proposer`` protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.masks import Mask
+from maskwright.models.checkpoints import Checkpoint
+from maskwright.models.classical_arrays import scene_arrays, scene_of
+from maskwright.models.classical_logits import keep_clicks
+from maskwright.models.classical_proposals import propose_regions
+from maskwright.models.device import ComputeDevice
+from maskwright.models.embedded.finishing import finish
+from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
+from maskwright.models.embedded.network import EmbeddedNetwork, Prompts
+from maskwright.models.embedded.weights import card, read_network
+from maskwright.models.families import ModelDescription
+from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
+from maskwright.models.upsample import mask_from_logits
+from maskwright.prompts import Prompt
+
+STRIDES = (16, 8, 4, 2)
+PROMPTS_PER_PASS = 8
+"""Prompts of one call of the decoder on a CPU; bounds memory to about 200 MB."""
+
+
+class EmbeddedSegmenter:
+    """A ``Segmenter`` and ``Proposer``. Holds no state of any image; any number of threads may share it.
+
+    Args:
+        description: Name and versions.
+        network: With its weights, on ``device``.
+        device: Where it runs.
+    """
+
+    def __init__(self, description: ModelDescription, network: EmbeddedNetwork, device: ComputeDevice) -> None:
+        self.name = description.name
+        self.version = description.version
+        self.embedding_version = description.embedding_version
+        self.embedding_nbytes = description.embedding_nbytes
+        self._network = network
+        self._device = device
+
+    def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
+        """Encode (H, W, 3) uint8 RGB images of any sizes, one after the other.
+
+        Raises:
+            InvalidInput: If an image is empty, not uint8, or not (H, W, 3).
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise InvalidInput(f"an image must be (H, W, 3) uint8 and not empty, got {image.shape} {image.dtype}")
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: RGB) -> ImageEmbedding:
+        size = (image.shape[0], image.shape[1])
+        frame = Frame.of(size)
+        pixels = working_pixels(image, frame)
+        # OpenCV and numpy leave the interpreter's lock most of the time, so that the hierarchy costs little beside
+        # the network.
+        with ThreadPoolExecutor(1) as beside:
+            hierarchy = beside.submit(scene_arrays, pixels)
+            with self._device.encoder_inference():
+                made = self._network.encode(image_tensor(pixels, frame).to(self._device.torch))
+            arrays = dict(hierarchy.result())
+        for stride in STRIDES:
+            array = made[stride][0].to("cpu", torch.float16).numpy().copy()
+            array.setflags(write=False)
+            arrays[f"stride{stride}"] = array
+        return ImageEmbedding(arrays, size, frame.size, self.embedding_version)
+
+    def decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask_output: bool = False
+    ) -> Candidates:
+        """Answer B prompts on one image; K is 3 (part, likeliest, whole) with ``multimask_output``, else 1.
+
+        Raises:
+            InvalidInput: If a prompt holds nothing spatial and no mask_input, or the embedding is another version's.
+        """
+        self._check(embedding)
+        for index, prompt in enumerate(prompts):
+            if not prompt.has_spatial and prompt.mask_input is None:
+                raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
+        frame = Frame(embedding.input_size)
+        count = 3 if multimask_output else 1
+        logits = np.zeros((len(prompts), count, *frame.size), dtype=np.float32)
+        scores = np.zeros((len(prompts), count), dtype=np.float32)
+        height, width = embedding.original_size
+        scale = (frame.size[1] / width, frame.size[0] / height)
+        scene = scene_of(embedding.arrays)
+        chosen = slice(1, 4) if multimask_output else slice(0, 1)
+        per_pass = max(PROMPTS_PER_PASS, self._device.prompts_per_pass)
+        with self._device.inference():
+            image = self._image(embedding)
+            for start in range(0, len(prompts), per_pass):
+                group = prompts[start : start + per_pass]
+                batch = stack_prompts(scene, frame, [prompt.scaled(*scale) for prompt in group])
+                found, expected = self._network.decoder(image, self._moved(batch))
+                part = found[:, chosen, : frame.half[0], : frame.half[1]].to("cpu", torch.float32).numpy()
+                for row, prompt in enumerate(group):
+                    pixels = _clicked_pixels(prompt, embedding.original_size)
+                    for k in range(count):
+                        logits[start + row, k] = keep_clicks(
+                            finish(scene, part[row, k]), pixels, prompt.point_labels, embedding.original_size
+                        )
+                scores[start : start + len(group)] = expected[:, chosen].sigmoid().to("cpu", torch.float32).numpy()
+        return Candidates(logits, scores)
+
+    def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
+        """Turn one (h, w) array of logits into a mask of ``embedding.original_size``, threshold 0."""
+        return mask_from_logits(low_res_logits, embedding.original_size)
+
+    def propose(self, embedding: ImageEmbedding) -> Proposals:
+        """Candidate objects of the whole image.
+
+        Raises:
+            InvalidInput: If the embedding is another version's.
+        """
+        self._check(embedding)
+        return propose_regions(scene_of(embedding.arrays), embedding.original_size)
+
+    def _check(self, embedding: ImageEmbedding) -> None:
+        if embedding.model_version != self.embedding_version:
+            raise InvalidInput(
+                f"the image embedding was made by {embedding.model_version}, this is {self.embedding_version}: "
+                "encode the image again"
+            )
+
+    def _image(self, embedding: ImageEmbedding) -> dict[int, Tensor]:
+        return {
+            stride: torch.from_numpy(embedding.arrays[f"stride{stride}"].astype(np.float32))[None]
+            .to(self._device.torch)
+            .contiguous(memory_format=torch.channels_last)
+            for stride in STRIDES
+        }
+
+    def _moved(self, batch: Prompts) -> Prompts:
+        device = self._device.torch
+        return Prompts(
+            batch.dense.to(device).contiguous(memory_format=torch.channels_last),
+            batch.points.to(device),
+            batch.kinds.to(device),
+            batch.scores.to(device),
+        )
+
+
+def load_embedded(checkpoint: Checkpoint, description: ModelDescription, device: ComputeDevice) -> EmbeddedSegmenter:
+    """Load the packaged weights of a variant, or those of a file.
+
+    Raises:
+        ModelUnavailable: If they are missing, damaged, or not those of their card.
+    """
+    if checkpoint.path is None:
+        raise ModelUnavailable(f"model {checkpoint.uri}: its weights are not on this machine")
+    sha256 = None if checkpoint.uri.location else str(card(checkpoint.uri.scheme)["sha256"])
+    network = read_network(checkpoint.path, sha256).to(device.torch)
+    return EmbeddedSegmenter(description, network, device)
+
+
+def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:
+    """(N, 2) xy indices of the clicked pixels; clicks beyond the image count for its nearest pixel."""
+    limit = np.array([size[1] - 1, size[0] - 1])
+    clipped: NDArray[np.int64] = np.clip(np.floor(prompt.point_coords), 0, limit).astype(np.int64)
+    return clipped
