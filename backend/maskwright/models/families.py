@@ -66,7 +66,9 @@ class Family:
                 f"model {checkpoint.uri}: its config.json says model_type {found!r}, "
                 f"but '{checkpoint.uri.scheme}:' loads {' or '.join(sorted(self.model_types))}"
             )
-        name = _readable_name(checkpoint.uri.location or checkpoint.uri.scheme)
+        name = _readable_name(checkpoint.uri.location)
+        if checkpoint.uri.kind == "packaged":
+            name = f"{checkpoint.uri.scheme}-{name}" if checkpoint.uri.location else checkpoint.uri.scheme
         base = f"{checkpoint.uri.scheme};{checkpoint.fingerprint};{device.dtype};encode={self.encode_revision}"
         try:
             size = self.embedding_nbytes(checkpoint.config) if self.embedding_nbytes else 0

@@ -21,6 +21,8 @@ SIDE = 224
 """Pixels of the network's square input."""
 STRIDE = 32
 """Pixels of the input for each place that the network has an opinion on."""
+POOLED_CHANNELS = 1280
+"""Numbers per image that the network's last layer reads."""
 BATCH = 4
 """Images per call of the network: more do not fit a core's cache and take longer each."""
 CENTRE, SPREAD = 127.0, 128.0
@@ -34,6 +36,16 @@ def network_input(image: RGB, size: tuple[int, int] = (SIDE, SIDE)) -> NDArray[n
     resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
     scaled: NDArray[np.float32] = (resized.astype(np.float32) - CENTRE) / SPREAD
     return scaled.transpose(2, 0, 1)
+
+
+def input_size(image: RGB, side: int) -> tuple[int, int]:
+    """(h, w) in whole strides of an input whose longer side is about ``side`` pixels and has the image's shape."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width, 1)
+    return (
+        max(STRIDE, round(height * scale / STRIDE) * STRIDE),
+        max(STRIDE, round(width * scale / STRIDE) * STRIDE),
+    )
 
 
 class ImageNetTagger:
@@ -85,18 +97,43 @@ class ImageNetTagger:
         """
         import torch
 
-        height, width = image.shape[:2]
-        scale = side / max(height, width, 1)
-        size = (
-            max(STRIDE, round(height * scale / STRIDE) * STRIDE),
-            max(STRIDE, round(width * scale / STRIDE) * STRIDE),
-        )
-        pixels = network_input(image, size)
+        pixels = network_input(image, input_size(image, side))
         both = torch.from_numpy(np.stack([pixels, pixels[..., ::-1]])).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             local = torch.softmax(self._load().local_logits(both), dim=-1).numpy()
         mean: NDArray[np.float32] = (local[0] + local[1, :, ::-1]) / 2
         return mean
+
+    def pooled(self, images: Sequence[RGB]) -> NDArray[np.float32]:
+        """(n, 1280) float32, not negative: what the last layer reads of each image; errors as ``probabilities``."""
+        import torch
+
+        network = self._load()
+        rows = [np.zeros((0, POOLED_CHANNELS), dtype=np.float32)]
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(np.stack([network_input(image) for image in images[start : start + BATCH]]))
+            with torch.inference_mode():
+                rows.append(network.head(batch.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3)).numpy())
+        return np.concatenate(rows)
+
+    def stage(self, image: RGB, side: int, index: int) -> NDArray[np.float32]:
+        """The output of stage ``index`` (0 to 6) of the network on a whole image: (channels, h, w) float32.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            side: Pixels of the longer side of the network's input; the image keeps its shape, to whole strides.
+            index: Stage as ``EfficientNetLite0.features`` counts them.
+
+        Raises:
+            InvalidInput: If the image is not (H, W, 3) uint8 or holds no pixel.
+            ModelUnavailable: If the weights are not installed.
+        """
+        import torch
+
+        pixels = torch.from_numpy(network_input(image, input_size(image, side))[None])
+        with torch.inference_mode():
+            output = self._load().features(pixels.contiguous(memory_format=torch.channels_last))[index]
+        return np.ascontiguousarray(output[0].numpy())
 
     def tags(self, images: Sequence[RGB], *, top: int = 10) -> list[list[Tag]]:
         """The ``top`` most probable tags of each image, most probable first; errors as ``probabilities``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class TrainingState:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             return cls(int(content["step"]), content["network"], content["average"], content["optimizer"])
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise InvalidInput(
                 f"{path}: not a checkpoint of train-base, or damaged; start with another --out"
             ) from error

@@ -36,9 +36,10 @@ FIRST_TRAINED_STAGE = 3
 """Stages of the backbone before this one stay as ImageNet left them."""
 MIXES: Mapping[str, Mapping[str, float]] = {
     "embedded-no-nuclei": {"photographs": 0.5, "scenes": 0.38, "drawn": 0.12},
+    "smoke": {"drawn": 1.0},
     "embedded": {"photographs": 0.36, "scenes": 0.28, "drawn": 0.08, "nuclei": 0.28},
 }
-"""Share of every source in the training of a variant."""
+"""Share of every source in the training of a variant; ``smoke`` tries the recipe without any Debian package."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Recipe:
         warmup: Steps over which the rates rise.
         memory: Decay of the moving average.
         workers: Processes, one thread each; part of the recipe because every worker sees other pictures.
+        side: Longer side of the pictures in pixels.
     """
 
     variant: str = "embedded-no-nuclei"
@@ -68,6 +70,7 @@ class Recipe:
     warmup: int = 100
     memory: float = 0.997
     workers: int = 2
+    side: int = 512
 
     def rate_at(self, step: int) -> float:
         """Share of the peak learning rate at a step."""
@@ -130,7 +133,7 @@ def _work(rank: int, recipe: Recipe, run: Run, meeting: Path | None) -> None:
     cv2.setNumThreads(1)
     if meeting is not None:
         distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=recipe.workers)
-    sources = open_sources(run.data, list(MIXES[recipe.variant]))
+    sources = open_sources(run.data, list(MIXES[recipe.variant]), recipe.side)
     network = build_network(recipe.seed)
     optimizer = _optimizer(network, recipe)
     average = Average(network, recipe.memory)
