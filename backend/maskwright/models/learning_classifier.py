@@ -31,7 +31,7 @@ class LearningRegionClassifier:
     Args:
         base: Answers without training.
         features: Describes regions to the head.
-        labels: The project's label set: tells which class a question's phrases mean.
+        labels: The project's label set: tells which class a question's phrases mean. Without it nothing learnt applies.
         head: What was learnt, if anything.
 
     Raises:
@@ -42,7 +42,7 @@ class LearningRegionClassifier:
         self,
         base: LocatingClassifier,
         features: RegionFeatures,
-        labels: LabelSet = LabelSet(()),
+        labels: LabelSet | None = None,
         head: RegionHead | None = None,
     ) -> None:
         if head is not None and head.made_for != made_for(base, features):
@@ -52,8 +52,10 @@ class LearningRegionClassifier:
         self.name = base.name
         self.version = base.version
         if head is not None:
-            self.version = f"learning-1({base.version}, {features.version}, {head.version}, {labels.content_hash()})"
-        self._base, self._features, self._labels, self._head = base, features, labels, head
+            parts = (base.version, features.version, head.version, labels.content_hash() if labels else None)
+            self.version = f"learning-1({', '.join(map(str, parts))})"
+        self._base, self._features, self._head = base, features, head
+        self._labels = () if labels is None else labels.classes
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Probabilities, (M, C) float32; a row's sum falls short of 1 by the probability of none of the classes.
