@@ -150,12 +150,6 @@ def test_a_reason_written_for_the_user_is_passed_on(slow, slow_registry):
         slow_registry.segmenter("classical")
 
 
-def test_embedded_and_classical_are_one_model_until_learnt_weights_ship(registry):
-    assert registry.segmenter("embedded") is registry.segmenter("classical") is registry.segmenter()
-    assert registry.load_count == 1
-    assert registry.describe("embedded").name == "classical"
-
-
 @pytest.mark.parametrize("scheme", ["sam", "sam-hq", "sam2", "sam3"])
 def test_a_model_is_described_as_it_will_report_itself(scheme, registry, settings, tiny_folders):
     uri = f"{scheme}:{tiny_folders[scheme]}"

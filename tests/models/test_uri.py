@@ -19,6 +19,7 @@ WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,11}", fullmatch=True)
         ("classical", ModelURI("classical")),
         ("embedded", ModelURI("embedded")),
         (" embedded ", ModelURI("embedded")),
+        ("embedded:/w/mine@2.safetensors", ModelURI("embedded", "/w/mine@2.safetensors")),
         ("sam:facebook/sam-vit-base", ModelURI("sam", "facebook/sam-vit-base")),
         ("sam:facebook/sam-vit-base@refs/pr/3", ModelURI("sam", "facebook/sam-vit-base", "refs/pr/3")),
         ("sam-hq:syscv-community/sam-hq-vit-base@main", ModelURI("sam-hq", "syscv-community/sam-hq-vit-base", "main")),
@@ -41,7 +42,7 @@ def test_every_form_is_understood_and_written_back(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "known forms: embedded, classical, sam:<hub id or folder>"),
+        ("", r"known forms: embedded\[:/path/to/weights.safetensors\], .*classical, sam:<hub id or folder>"),
         ("yolo:v8", "unknown model 'yolo:v8'"),
         ("SAM:o/n", "unknown model"),
         ("sam", r"write sam:<hub id or folder>\[@revision\]"),
@@ -50,7 +51,7 @@ def test_every_form_is_understood_and_written_back(text, expected):
         ("sam:o/n@", "after '@'"),
         ("sam:o/n@a b", "after '@'"),
         ("classical:x", "takes nothing after it"),
-        ("embedded:", "takes nothing after it"),
+        ("embedded:", r"write embedded\[:/path/to/weights.safetensors\]"),
         ("segment-anything:", "write segment-anything:/path/to/checkpoint.pth"),
         ("sam:o/n+adapter:", "after '\\+adapter:'"),
         ("sam:o/n+adapter:a/b", "after '\\+adapter:'"),

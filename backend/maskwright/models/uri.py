@@ -25,7 +25,7 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "segment-anything-package": "file",
     }
 )
-"""Every scheme with what follows its colon: nothing, a file of own weights or nothing, a hub id or folder, a checkpoint."""
+"""Every scheme with what follows its colon: nothing, maybe a file of own weights, a hub id or folder, a checkpoint."""
 
 _FORMS: Mapping[LocationKind, str] = MappingProxyType(
     {

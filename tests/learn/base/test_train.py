@@ -106,9 +106,11 @@ def test_the_trainings_annotator_points_at_what_is_wrong(seed):
     session = Session.begin(truth, rng)
     assert session.box or session.clicks
     for x, y, label in session.clicks:
-        assert truth[int(y), int(x)] and label == 1
+        assert truth[int(y), int(x)]
+        assert label == 1
     session.logits = np.full(truth.shape, 5.0, dtype=np.float32)
     session.clicks.clear()
     session.click(rng)
     x, y, label = session.clicks[0]
-    assert not truth[int(y), int(x)] and label == 0
+    assert not truth[int(y), int(x)]
+    assert label == 0

@@ -8,25 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.masks import Mask
 from maskwright.models.checkpoints import Checkpoint
-from maskwright.models.classical_arrays import scene_arrays, scene_of
+from maskwright.models.classical_arrays import scene_arrays
 from maskwright.models.classical_logits import keep_clicks
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.device import ComputeDevice
 from maskwright.models.embedded.finishing import finish
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
 from maskwright.models.embedded.network import EmbeddedNetwork, Prompts
+from maskwright.models.embedded.prepared import STRIDES, PreparedImages
 from maskwright.models.embedded.weights import card, read_network
 from maskwright.models.families import ModelDescription
 from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
 from maskwright.models.upsample import mask_from_logits
 from maskwright.prompts import Prompt
 
-STRIDES = (16, 8, 4, 2)
 PROMPTS_PER_PASS = 8
 """Prompts of one call of the decoder on a CPU; bounds memory to about 200 MB."""
 
@@ -47,6 +46,7 @@ class EmbeddedSegmenter:
         self.embedding_nbytes = description.embedding_nbytes
         self._network = network
         self._device = device
+        self._prepared = PreparedImages(device.torch)
 
     def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
         """Encode (H, W, 3) uint8 RGB images of any sizes, one after the other.
@@ -94,21 +94,20 @@ class EmbeddedSegmenter:
         scores = np.zeros((len(prompts), count), dtype=np.float32)
         height, width = embedding.original_size
         scale = (frame.size[1] / width, frame.size[0] / height)
-        scene = scene_of(embedding.arrays)
+        prepared = self._prepared(embedding)
         chosen = slice(1, 4) if multimask_output else slice(0, 1)
         per_pass = max(PROMPTS_PER_PASS, self._device.prompts_per_pass)
         with self._device.inference():
-            image = self._image(embedding)
             for start in range(0, len(prompts), per_pass):
                 group = prompts[start : start + per_pass]
-                batch = stack_prompts(scene, frame, [prompt.scaled(*scale) for prompt in group])
-                found, expected = self._network.decoder(image, self._moved(batch))
+                batch = stack_prompts(prepared.scene, frame, [prompt.scaled(*scale) for prompt in group])
+                found, expected = self._network.decoder(prepared.image, self._moved(batch))
                 part = found[:, chosen, : frame.half[0], : frame.half[1]].to("cpu", torch.float32).numpy()
                 for row, prompt in enumerate(group):
                     pixels = _clicked_pixels(prompt, embedding.original_size)
                     for k in range(count):
                         logits[start + row, k] = keep_clicks(
-                            finish(scene, part[row, k]), pixels, prompt.point_labels, embedding.original_size
+                            finish(prepared.scene, part[row, k]), pixels, prompt.point_labels, embedding.original_size
                         )
                 scores[start : start + len(group)] = expected[:, chosen].sigmoid().to("cpu", torch.float32).numpy()
         return Candidates(logits, scores)
@@ -124,7 +123,7 @@ class EmbeddedSegmenter:
             InvalidInput: If the embedding is another version's.
         """
         self._check(embedding)
-        return propose_regions(scene_of(embedding.arrays), embedding.original_size)
+        return propose_regions(self._prepared(embedding).scene, embedding.original_size)
 
     def _check(self, embedding: ImageEmbedding) -> None:
         if embedding.model_version != self.embedding_version:
@@ -132,14 +131,6 @@ class EmbeddedSegmenter:
                 f"the image embedding was made by {embedding.model_version}, this is {self.embedding_version}: "
                 "encode the image again"
             )
-
-    def _image(self, embedding: ImageEmbedding) -> dict[int, Tensor]:
-        return {
-            stride: torch.from_numpy(embedding.arrays[f"stride{stride}"].astype(np.float32))[None]
-            .to(self._device.torch)
-            .contiguous(memory_format=torch.channels_last)
-            for stride in STRIDES
-        }
 
     def _moved(self, batch: Prompts) -> Prompts:
         device = self._device.torch
