@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maskwright.errors import InvalidInput
-from maskwright.learn.base.trainer import learn_objects
+from maskwright.learn.base.trainer import earlier_answers, learn_objects
 from maskwright.models.classical_arrays import scene_arrays, scene_of
 from maskwright.models.classical_regions import Scene
 from maskwright.models.embedded.adapters import adapter_tensors, with_decoder, with_low_rank
@@ -80,7 +80,7 @@ def tune(network: EmbeddedNetwork, pictures: Sequence[CorrectedPicture], tuning:
         rng = np.random.default_rng([tuning.seed, step])
         embedding, scene, masks = encoded[int(rng.integers(len(encoded)))]
         optimizer.param_groups[0]["lr"] = tuning.rate * min(1.0, (step + 1) / 10) * (1 - done)
-        loss, _ = learn_objects(learner, embedding, scene, masks, rng)
+        loss, _ = learn_objects(learner, embedding, scene, masks, rng, earlier_answers(rng))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)

@@ -2,9 +2,9 @@
 
 Run: python -m maskwright.learn.base.publish VARIANT STATE FACTS.json
 
-``STATE`` is the ``state.pt`` of a run. ``FACTS.json`` holds what only the person who ran it knows: ``seed``, ``steps``,
-``workers``, ``minutes``, ``start`` (what it began with), ``code`` (revision of this repository) and ``held_out`` (figures
-on sets that nothing was trained on). What was learnt from follows from the variant.
+``STATE`` is the ``state.pt`` of a run. ``FACTS.json`` holds what only the person who ran it knows: ``seed``,
+``steps``, ``workers``, ``minutes``, ``start`` (what it began with), ``code`` (revision of this repository) and
+``held_out`` (figures on sets that nothing was trained on). What was learnt from follows from the variant.
 """
 
 from __future__ import annotations

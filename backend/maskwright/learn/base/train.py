@@ -28,7 +28,7 @@ from torch.multiprocessing.spawn import spawn
 from maskwright.errors import InvalidInput
 from maskwright.learn.base.checkpoint import Average, TrainingState
 from maskwright.learn.base.samples import Source, open_sources
-from maskwright.learn.base.trainer import StepReport, train_step
+from maskwright.learn.base.trainer import StepReport, earlier_answers, train_step
 from maskwright.models.efficientnet_lite import folded, load_efficientnet_lite0
 from maskwright.models.embedded.network import EmbeddedNetwork
 
@@ -196,6 +196,7 @@ def advance(
         np.ascontiguousarray(sample.image[:height, :width]),
         [mask[:height, :width] for mask in sample.masks],
         rng,
+        earlier=earlier_answers(np.random.default_rng([recipe.seed, step])),
         trained_backbone=thawed,
     )
     optimizer.zero_grad(set_to_none=False)

@@ -21,7 +21,8 @@ from maskwright.models.embedded.network import EmbeddedNetwork
 OBJECTS = 6
 ANSWERS = 3
 LATE_SHARE = 0.3
-"""Share of pictures whose objects have already got one to four answers when training looks at them."""
+"""Share of steps whose objects have already got one to ``MOST_EARLIER`` answers when training looks at them."""
+MOST_EARLIER = 4
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,15 @@ class StepReport:
 
 
 def choose_objects(masks: Sequence[NDArray[np.bool_]], count: int, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """At most ``count`` of the masks, no two the same."""
-    order = rng.permutation(len(masks))[:count]
-    return [masks[i] for i in order]
+    """``count`` of the masks, each as often as the others: every step costs the same, and no worker waits long."""
+    order = [rng.permutation(len(masks)) for _ in range(-(-count // len(masks)))]
+    return [masks[i] for i in np.concatenate(order)[:count]]
+
+
+def earlier_answers(rng: np.random.Generator) -> int:
+    """How many answers the objects of a step have got already."""
+    late, count = rng.random() < LATE_SHARE, int(rng.integers(1, MOST_EARLIER + 1))
+    return count if late else 0
 
 
 def train_step(
@@ -45,6 +52,7 @@ def train_step(
     masks: Sequence[NDArray[np.bool_]],
     rng: np.random.Generator,
     *,
+    earlier: int,
     trained_backbone: bool,
 ) -> tuple[Tensor, StepReport]:
     """The loss of one picture, ready for ``backward``.
@@ -54,13 +62,14 @@ def train_step(
         image: (H, W, 3) uint8 RGB working pixels, H and W even.
         masks: (H, W) bool objects.
         rng: Everything random.
+        earlier: Answers that every object has got already.
         trained_backbone: Whether gradients go into the backbone.
     """
     frame = Frame((image.shape[0], image.shape[1]))
     pixels = image_tensor(image, frame)
     with torch.set_grad_enabled(trained_backbone):
         stages = network.backbone.features(pixels)
-    return learn_objects(network, network.neck(stages, pixels), scene_of(scene_arrays(image)), masks, rng)
+    return learn_objects(network, network.neck(stages, pixels), scene_of(scene_arrays(image)), masks, rng, earlier)
 
 
 def learn_objects(
@@ -69,6 +78,7 @@ def learn_objects(
     scene: Scene,
     masks: Sequence[NDArray[np.bool_]],
     rng: np.random.Generator,
+    earlier: int,
 ) -> tuple[Tensor, StepReport]:
     """The loss of a few objects of an encoded picture, each answered ``ANSWERS`` times.
 
@@ -77,12 +87,10 @@ def learn_objects(
     frame = Frame(scene.size)
     sessions = [Session.begin(mask, rng) for mask in choose_objects(masks, OBJECTS, rng)]
     truth = torch.from_numpy(np.stack([s.share for s in sessions]))
-    if rng.random() < LATE_SHARE:
-        fixed = {stride: tensor.detach() for stride, tensor in embedding.items()}
-        for _ in range(int(rng.integers(1, 5))):
-            with torch.no_grad():
-                _answer(network, fixed, scene, frame, sessions, truth, rng)
-            _click_all(sessions, rng)
+    for _ in range(earlier):
+        with torch.no_grad():
+            _answer(network, embedding, scene, frame, sessions, truth, rng)
+        _click_all(sessions, rng)
     total = torch.zeros(())
     reports: list[Tensor] = []
     for index in range(ANSWERS):

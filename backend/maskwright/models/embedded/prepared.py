@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -50,13 +51,13 @@ class PreparedImages:
                 return found[1]
         made = Prepared(scene_of(embedding.arrays), self._tensors(embedding))
         with self._lock:
-            self._kept[key] = (weakref.ref(embedding, lambda _, key=key: self._forget(key)), made)
+            self._kept[key] = (weakref.ref(embedding, partial(self._forget, key)), made)
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return made
 
-    def _forget(self, key: int) -> None:
+    def _forget(self, key: int, _: weakref.ref[ImageEmbedding]) -> None:
         # Called wherever the last reference goes, maybe inside the lock: a plain removal needs none.
         found = self._kept.get(key)
         if found is not None and found[0]() is None:
