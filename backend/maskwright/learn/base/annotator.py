@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from maskwright.prompts import Box, Prompt
 
 Pixels = NDArray[np.bool_]
-BOX_SHARE, BOX_AND_CLICK_SHARE = 0.28, 0.05
-BOX_JITTER = 0.06
-"""Standard deviation of a box's sides as a share of its width and height; a third of all boxes is tight."""
+BOX_SHARE, BOX_AND_CLICK_SHARE = 0.4, 0.05
+BOX_JITTER = 0.035
+"""Standard deviation of a box's sides as a share of its width and height; half of all boxes are tight."""
 CENTRE_SHARE = 0.6
 """Share of clicks exactly at the centre of the error; the others lie anywhere in its deeper half."""
 FORGETFUL = 0.08
@@ -79,10 +79,10 @@ class Session:
 
 
 def hasty_box(truth: Pixels, rng: np.random.Generator) -> Box:
-    """The tight box, or for two of three one whose sides are off by a few per cent."""
+    """The tight box, or half of the time one whose sides are off by a few per cent."""
     x, y, w, h = cv2.boundingRect(truth.astype(np.uint8))
     sides = np.array([x, y, x + w, y + h], dtype=np.float64)
-    if rng.random() < 0.67:
+    if rng.random() < 0.5:
         sides += rng.normal(0, BOX_JITTER, 4) * [w, h, w, h]
         sides = np.clip(sides, 0, [truth.shape[1], truth.shape[0]] * 2)
     x1, y1, x2, y2 = (float(v) for v in sides)

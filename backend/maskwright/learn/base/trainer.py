@@ -20,7 +20,7 @@ from maskwright.models.embedded.network import EmbeddedNetwork
 
 OBJECTS = 6
 ANSWERS = 3
-LATE_SHARE = 0.3
+LATE_SHARE = 0.2
 """Share of steps whose objects have already got one to ``MOST_EARLIER`` answers when training looks at them."""
 MOST_EARLIER = 4
 
