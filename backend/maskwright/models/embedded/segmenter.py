@@ -14,12 +14,12 @@ from maskwright.masks import Mask
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.classical_arrays import scene_arrays
 from maskwright.models.classical_logits import keep_clicks
-from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.device import ComputeDevice
 from maskwright.models.embedded.finishing import finish
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
 from maskwright.models.embedded.network import EmbeddedNetwork, Prompts
 from maskwright.models.embedded.prepared import STRIDES, PreparedImages
+from maskwright.models.embedded.proposing import propose
 from maskwright.models.embedded.weights import card, read_network
 from maskwright.models.families import ModelDescription
 from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
@@ -88,42 +88,59 @@ class EmbeddedSegmenter:
         for index, prompt in enumerate(prompts):
             if not prompt.has_spatial and prompt.mask_input is None:
                 raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
+        height, width = embedding.original_size
+        scale = (embedding.input_size[1] / width, embedding.input_size[0] / height)
+        on_grid = [prompt.scaled(*scale) for prompt in prompts]
+        chosen = slice(1, 4) if multimask_output else slice(0, 1)
+        logits, scores = self._answer(embedding, on_grid, chosen)
+        for row, prompt in enumerate(prompts):
+            pixels = _clicked_pixels(prompt, embedding.original_size)
+            for k in range(logits.shape[1]):
+                logits[row, k] = keep_clicks(logits[row, k], pixels, prompt.point_labels, embedding.original_size)
+        return Candidates(logits, scores)
+
+    def _answer(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], chosen: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Finished logits (B, K, h, w) and expected IoU (B, K) of B prompts on the working grid.
+
+        ``chosen`` are the masks wanted of single, part, likeliest and whole.
+        """
         frame = Frame(embedding.input_size)
-        count = 3 if multimask_output else 1
+        prepared = self._prepared(embedding)
+        count = chosen.stop - chosen.start
         logits = np.zeros((len(prompts), count, *frame.size), dtype=np.float32)
         scores = np.zeros((len(prompts), count), dtype=np.float32)
-        height, width = embedding.original_size
-        scale = (frame.size[1] / width, frame.size[0] / height)
-        prepared = self._prepared(embedding)
-        chosen = slice(1, 4) if multimask_output else slice(0, 1)
         per_pass = max(PROMPTS_PER_PASS, self._device.prompts_per_pass)
-        with self._device.inference():
-            for start in range(0, len(prompts), per_pass):
-                group = prompts[start : start + per_pass]
-                batch = stack_prompts(prepared.scene, frame, [prompt.scaled(*scale) for prompt in group])
-                found, expected = self._network.decoder(prepared.image, self._moved(batch))
-                part = found[:, chosen, : frame.half[0], : frame.half[1]].to("cpu", torch.float32).numpy()
-                for row, prompt in enumerate(group):
-                    pixels = _clicked_pixels(prompt, embedding.original_size)
-                    for k in range(count):
-                        logits[start + row, k] = keep_clicks(
-                            finish(prepared.scene, part[row, k]), pixels, prompt.point_labels, embedding.original_size
-                        )
+        for start in range(0, len(prompts), per_pass):
+            group = prompts[start : start + per_pass]
+            with self._device.inference():
+                batch = self._moved(stack_prompts(prepared.scene, frame, group))
+                found, expected = self._network.decoder(prepared.image, batch)
+                coarse = found[:, chosen, : frame.half[0], : frame.half[1]].to("cpu", torch.float32).numpy()
                 scores[start : start + len(group)] = expected[:, chosen].sigmoid().to("cpu", torch.float32).numpy()
-        return Candidates(logits, scores)
+            for row in range(len(group)):
+                for k in range(count):
+                    logits[start + row, k] = finish(prepared.scene, coarse[row, k])
+        return logits, scores
 
     def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
         """Turn one (h, w) array of logits into a mask of ``embedding.original_size``, threshold 0."""
         return mask_from_logits(low_res_logits, embedding.original_size)
 
     def propose(self, embedding: ImageEmbedding) -> Proposals:
-        """Candidate objects of the whole image.
+        """Candidate objects of the whole image; see ``proposing``.
 
         Raises:
             InvalidInput: If the embedding is another version's.
         """
         self._check(embedding)
-        return propose_regions(self._prepared(embedding).scene, embedding.original_size)
+
+        def answer(prompts: Sequence[Prompt]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            logits, expected = self._answer(embedding, prompts, slice(0, 1))
+            return logits[:, 0], expected[:, 0]
+
+        return propose(self._prepared(embedding).scene, embedding.original_size, answer)
 
     def _check(self, embedding: ImageEmbedding) -> None:
         if embedding.model_version != self.embedding_version:
