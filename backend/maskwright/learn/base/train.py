@@ -37,7 +37,7 @@ FIRST_TRAINED_STAGE = 3
 MIXES: Mapping[str, Mapping[str, float]] = {
     "embedded-no-nuclei": {"photographs": 0.5, "scenes": 0.38, "drawn": 0.12},
     "smoke": {"drawn": 1.0},
-    "embedded": {"photographs": 0.36, "scenes": 0.28, "drawn": 0.08, "nuclei": 0.28},
+    "embedded": {"photographs": 0.38, "scenes": 0.24, "drawn": 0.07, "nuclei": 0.31},
 }
 """Share of every source in the training of a variant; ``smoke`` tries the recipe without any Debian package."""
 
