@@ -36,7 +36,7 @@ def evaluate(
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder that its file names start from.")],
     model: ModelOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, chosen at random.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice and of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and of the intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     task: Annotated[Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes.")] = (
         Task.INTERACTIVE

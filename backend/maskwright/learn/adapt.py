@@ -44,18 +44,24 @@ class Tuning:
 
     Attributes:
         steps: Most steps; each sees one picture.
-        seconds: Most CPU seconds of this thread, encoding included; None = no limit, and equal seeds then give equal
-            tensors.
+        seconds: Most CPU seconds of all threads of PyTorch; the pictures are encoded in any case, and what is left is
+            for steps. None = no limit, and equal seeds then give equal tensors.
         rate: Peak learning rate; it falls to zero over the run.
         rank: Of low-rank corrections, or None to tune the whole decoder.
-        seed: Of everything random.
+        most_pictures: At most so many pictures, chosen by the seed: each takes about 12 MB.
+        seed: Of everything random, 0 or more.
     """
 
     steps: int = 150
     seconds: float | None = None
     rate: float = 3e-4
     rank: int | None = None
+    most_pictures: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.seed < 0 or self.most_pictures < 1 or (self.seconds or 0.0) < 0:
+            raise InvalidInput("tuning: steps, seconds and seed are 0 or more, most_pictures is 1 or more")
 
 
 def tune(network: EmbeddedNetwork, pictures: Sequence[CorrectedPicture], tuning: Tuning) -> dict[str, Tensor]:
@@ -65,15 +71,28 @@ def tune(network: EmbeddedNetwork, pictures: Sequence[CorrectedPicture], tuning:
         InvalidInput: If there is nothing to learn from.
     """
     began = time.thread_time()
+    for index, picture in enumerate(pictures):
+        if any(mask.shape != picture.image.shape[:2] for mask in picture.masks):
+            raise InvalidInput(f"picture {index}: a mask is not of the picture's size {picture.image.shape[:2]}")
     if not any(picture.masks for picture in pictures):
         raise InvalidInput("none of the pictures has a corrected mask: there is nothing to learn from")
     learner = with_decoder(network) if tuning.rank is None else with_low_rank(network, tuning.rank, tuning.seed)
     learner.train()
-    encoded = [_encoded(learner, p, mirrored) for p in pictures if p.masks for mirrored in (False, True)]
+    masked = [picture for picture in pictures if picture.masks]
+    if len(masked) > tuning.most_pictures:
+        chosen = np.random.default_rng(tuning.seed).permutation(len(masked))[: tuning.most_pictures]
+        masked = [masked[i] for i in sorted(chosen)]
+    encoded = [_encoded(learner, picture, mirrored) for picture in masked for mirrored in (False, True)]
+    encoded = [item for item in encoded if item[2]]
+    if not encoded:
+        raise InvalidInput("every corrected mask is smaller than a pixel of the working grid: nothing to learn from")
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=tuning.rate, betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(tuning.steps):
-        spent = 0.0 if tuning.seconds is None else (time.thread_time() - began) / tuning.seconds
+        spent = 0.0
+        if tuning.seconds is not None:
+            # Idle helper threads count as busy ones: the limit is kept, not used up.
+            spent = (time.thread_time() - began) * torch.get_num_threads() / max(tuning.seconds, 1e-3)
         done = max(step / tuning.steps, spent)
         if done >= 1:
             break

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
-from maskwright.models.classical_answers import answer, marks_of
-from maskwright.models.classical_arrays import scene_arrays, scene_nbytes, scene_of
+from maskwright.models.classical_answers import DECODE_ALGORITHM, answer, marks_of
+from maskwright.models.classical_arrays import ENCODE_ALGORITHM, scene_arrays, scene_nbytes, scene_of
 from maskwright.models.classical_logits import hold, keep_clicks, mask_to_logits, merge_logits, upsample_logits
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.classical_regions import Scene
@@ -26,9 +26,6 @@ from maskwright.prompts import Prompt
 
 WORKING_SIDE = 512
 """Longest side in pixels of the working grid; smaller images are enlarged at most twice."""
-ENCODE_ALGORITHM = "2026-11-21b"
-"""Bump on any change to what ``encode`` stores, and ``DECODE_ALGORITHM`` on any change to answers."""
-DECODE_ALGORITHM = "2026-11-21f"
 
 
 def _version(*parts: str) -> str:

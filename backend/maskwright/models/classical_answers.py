@@ -19,6 +19,8 @@ from maskwright.models.classical_scores import Stage, expected_iou
 from maskwright.prompts import Box, Prompt
 
 Pixels = NDArray[np.bool_]
+DECODE_ALGORITHM = "2026-11-21f"
+"""Bump on any change to answers; every engine that asks for them is versioned by it."""
 MARKED_LEAVES = 24
 """A stroke is represented by at most this many of the leaves that it crosses."""
 MOST_REMOVED = 0.95

@@ -13,11 +13,13 @@ from maskwright.models.classical_hierarchy import Hierarchy, build_hierarchy
 from maskwright.models.classical_regions import Scene
 
 Arrays = Mapping[str, NDArray[Any]]
+ENCODE_ALGORITHM = "2026-11-21b"
+"""Bump on any change to the arrays; every engine that stores them is versioned by it."""
 LEAF_BYTES = 4 * 4 + 3 * 16 + 2 * 16
 """Bytes per region in the arrays; each pixel takes ``PIXEL_BYTES`` more."""
 PIXEL_BYTES = 5
-LEAST_LEAF_DISTANCE = 3
-"""Minima of a 5 x 5 window are at least so many pixels apart, which bounds the number of regions."""
+LEAST_LEAF_DISTANCE = 2
+"""Two minima are never neighbours, which bounds the number of regions."""
 
 
 def scene_nbytes(side: int) -> int:

@@ -12,7 +12,8 @@ from typing import Any
 
 from maskwright.errors import ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint
-from maskwright.models.classical_arrays import scene_nbytes
+from maskwright.models.classical_answers import DECODE_ALGORITHM
+from maskwright.models.classical_arrays import ENCODE_ALGORITHM, scene_nbytes
 from maskwright.models.device import ComputeDevice
 
 _FLOAT = 4
@@ -39,15 +40,15 @@ class Family:
         model_types: ``model_type`` values of ``config.json`` that it can load; empty = not checked.
         embedding_nbytes: Bytes of one image's embedding, from ``config.json`` (which may be empty).
         encode_revision: Counts changes of our code that change ``encode``.
-        decode_revision: Counts changes of our code that change ``decode`` or ``upsample``.
+        decode_revision: Counts changes of our code that change ``decode``, ``upsample`` or ``propose``.
     """
 
     module: str
     loader: str
     model_types: frozenset[str] = frozenset()
     embedding_nbytes: Callable[[Mapping[str, Any]], int] | None = None
-    encode_revision: int = 1
-    decode_revision: int = 1
+    encode_revision: int | str = 1
+    decode_revision: int | str = 1
 
     @property
     def has_weights(self) -> bool:
@@ -134,7 +135,14 @@ def _embedded_nbytes(_config: Mapping[str, Any]) -> int:
 
 _EMBEDDED_SIDE = 512
 _EMBEDDED_WIDTHS = MappingProxyType({2: 12, 4: 24, 8: 48, 16: 128})
-_EMBEDDED = Family("maskwright.models.embedded.segmenter", "load_embedded", embedding_nbytes=_embedded_nbytes)
+_EMBEDDED = Family(
+    "maskwright.models.embedded.segmenter",
+    "load_embedded",
+    embedding_nbytes=_embedded_nbytes,
+    # The first numbers count changes of the embedded engine's own inputs and neck, and of all that comes after them.
+    encode_revision=f"1/{ENCODE_ALGORITHM}/{_EMBEDDED_SIDE}",
+    decode_revision=f"1/{DECODE_ALGORITHM}",
+)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {

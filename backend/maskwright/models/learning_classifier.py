@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +33,7 @@ class LearningRegionClassifier:
         features: Describes regions to the head.
         labels: The project's label set: tells which class a question's phrases mean. Without it nothing learnt applies.
         head: What was learnt, if anything.
+        renamed: Today's name of a class -> the name under which it was learnt.
 
     Raises:
         ModelUnavailable: If the head was learnt beside other versions of ``base`` or ``features``.
@@ -44,6 +45,7 @@ class LearningRegionClassifier:
         features: RegionFeatures,
         labels: LabelSet | None = None,
         head: RegionHead | None = None,
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
         if head is not None and head.made_for != made_for(base, features):
             raise ModelUnavailable(
@@ -52,21 +54,22 @@ class LearningRegionClassifier:
         self.name = base.name
         self.version = base.version
         if head is not None:
-            parts = (base.version, features.version, head.version, labels.content_hash() if labels else None)
+            names = sorted((renamed or {}).items())
+            parts = (base.version, features.version, head.version, labels.content_hash() if labels else None, *names)
             self.version = f"learning-1({', '.join(map(str, parts))})"
-        self._base, self._features, self._head = base, features, head
+        self._base, self._features, self._head, self._renamed = base, features, head, renamed
         self._labels = () if labels is None else labels.classes
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Probabilities, (M, C) float32; a row's sum falls short of 1 by the probability of none of the classes.
 
         Phrases that are not those of a class of the label set are answered without what was learnt. An empty mask gets
-        zeros. Arguments and errors as of the classifier inside.
+        zeros, where the classifier inside does not know better. Arguments and errors as of the classifier inside.
         """
         prior = self._base.classify(image, masks, phrases)
         if self._head is None or not phrases:
             return prior
-        head = self._head.for_classes(self._names(phrases))
+        head = self._head.for_classes(self._names(phrases), self._renamed)
         # A single class is certain without a look, unless people have shown what is not one.
         if not head.counts[:-1].any() and not head.counts[-1]:
             return prior

@@ -214,7 +214,8 @@ class Proposals:
     Attributes:
         masks: M masks of the image's size.
         predicted_iou: (M,) float32 estimate of each mask's IoU with some object.
-        stability: (M,) float32 IoU of the mask under a shifted threshold with itself.
+        stability: (M,) float32 in [0, 1]: IoU of the mask under a shifted threshold with itself, or what a family
+            puts in its place.
     """
 
     masks: tuple[Mask, ...]

@@ -50,7 +50,7 @@ class ModelRegistry:
             ModelUnavailable: If the model cannot be had or loaded; the message says why and what to do.
         """
         parsed, family = self._resolve(uri)
-        key = (family, parsed.location and str(parsed))
+        key = (family, str(parsed))
         with self._lock:
             future = self._loads.get(key)
             mine = future is None
@@ -82,7 +82,7 @@ class ModelRegistry:
         """
         parsed, family = self._resolve(uri)
         with self._lock:
-            future = self._loads.get((family, parsed.location and str(parsed)))
+            future = self._loads.get((family, str(parsed)))
         if future is not None and future.done() and future.exception() is None:
             return _description_of(future.result())
         if not family.has_weights:

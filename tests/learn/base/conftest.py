@@ -68,7 +68,6 @@ def free_pictures(tmp_path):
          "regions": [region]},
         {"source": "mate-backgrounds:/usr/share/backgrounds/mate/nature/b.png",
          "sha256": hashlib.sha256(other).hexdigest(), "regions": []},
-        {"source": "mate-backgrounds:/usr/share/backgrounds/mate/nature/gone.png", "sha256": "0" * 64, "regions": []},
     ]  # fmt: skip
     packed = tmp_path / "packed.json.gz"
     packed.write_bytes(gzip.compress(json.dumps({"photographs": listed}).encode(), mtime=0))

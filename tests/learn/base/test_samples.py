@@ -72,6 +72,15 @@ def test_missing_packages_are_named_with_how_to_install_them(tmp_path, free_pict
         Corpus(tmp_path / "nowhere").require(["tuxpaint-stamps-default", "openclipart-png"])
 
 
+def test_a_missing_photograph_is_named_before_anything_is_learnt(free_pictures, monkeypatch):
+    monkeypatch.setattr(Corpus, "require", lambda self, names: None)
+    root, packed = free_pictures[0], free_pictures[1]
+    (root / "usr/share/backgrounds/mate/nature/b.png").unlink()
+    with pytest.raises(ModelUnavailable, match=r"1 of 2 are missing, mate-backgrounds:.*b\.png"):
+        photographs.Photographs(Corpus(root), packed)
+    assert len(photographs.Photographs(Corpus(root), packed, partial=True)) == 1
+
+
 def test_unknown_sources_and_missing_data_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="'coco' is not one of nuclei"):
         open_sources(None, ["coco"])

@@ -1,6 +1,8 @@
 """The recipe of the embedded weights: a pure function of its seed, whatever interrupts it."""
 
 import dataclasses
+import fcntl
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from maskwright.learn.base.annotator import Session
 from maskwright.learn.base.checkpoint import TrainingState
 from maskwright.learn.base.losses import mask_loss, step_loss, true_iou
 from maskwright.learn.base.train import Recipe, Run, train
+from maskwright.models.checkpoints import PACKAGED_WEIGHTS
+from maskwright.models.embedded.weights import read_network
 
 SMALL = Recipe(variant="smoke", steps=50, workers=1, side=160, thaw=5, warmup=5)
 
@@ -38,16 +42,48 @@ def test_another_seed_gives_other_tensors(whole, tmp_path):
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(whole, tmp_path):
-    stopped = train(SMALL, Run(out=tmp_path, minutes=0.0))
-    assert 0 < stopped.step < 50
-    assert_same(whole.network, train(SMALL, Run(out=tmp_path)).network)
+    for step in (1, 10, 40):  # before the backbone learns, with it, and while the rates fall
+        stopped = train(dataclasses.replace(SMALL, decay=0.3), Run(out=tmp_path, stop_at=step))
+        assert stopped.step == step
+    resumed = train(SMALL, Run(out=tmp_path))
+    assert_same(whole.network, resumed.network)
+    assert_same(whole.average, resumed.average)
 
 
-def test_two_workers_end_with_one_network(tmp_path):
-    recipe = dataclasses.replace(SMALL, steps=2, workers=2)
-    state = train(recipe, Run(out=tmp_path))
-    assert state.step == 2
-    assert all(torch.isfinite(tensor).all() for tensor in state.average.values())
+def test_two_workers_learn_the_same_twice_also_where_a_path_is_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = dataclasses.replace(SMALL, steps=3, workers=2)
+    once = train(recipe, Run(out=Path("runs/one")))
+    train(recipe, Run(out=Path("runs/two"), stop_at=2))
+    assert_same(once.average, train(recipe, Run(out=Path("runs/two"))).average)
+    assert not list(tmp_path.rglob("meeting*"))
+
+
+def test_a_run_is_not_gone_on_with_under_another_recipe(tmp_path):
+    train(dataclasses.replace(SMALL, steps=1), Run(out=tmp_path))
+    for change in ({"seed": 1}, {"rate": 0.5}, {"workers": 2}):
+        with pytest.raises(InvalidInput, match=next(iter(change))):
+            train(dataclasses.replace(SMALL, steps=2, **change), Run(out=tmp_path))
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InvalidInput, match="another process is training there"):
+            train(SMALL, Run(out=tmp_path))
+
+
+def test_what_is_wrong_is_said_by_the_command_and_not_by_its_workers(tmp_path):
+    with pytest.raises(InvalidInput, match="nowhere"):
+        train(dataclasses.replace(SMALL, workers=2), Run(out=tmp_path / "run", start=tmp_path / "nowhere.pt"))
+
+
+def test_a_run_can_begin_with_shipped_weights(tmp_path):
+    path = PACKAGED_WEIGHTS / "embedded-no-nuclei.safetensors"
+    still = dataclasses.replace(SMALL, steps=1, rate=0.0, backbone_rate=0.0)
+    begun = train(still, Run(out=tmp_path, start=path))
+    shipped = read_network(path).state_dict()
+    assert torch.equal(begun.network["decoder.side2.weight"], shipped["decoder.side2.weight"])
 
 
 def test_a_run_can_begin_with_the_weights_of_another(whole, tmp_path):

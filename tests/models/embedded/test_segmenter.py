@@ -77,6 +77,38 @@ def test_the_last_answer_can_be_fed_back(segmenter, embedding):
     assert not np.array_equal(second.low_res_logits, first.low_res_logits)
 
 
+def test_a_mask_alone_is_a_prompt(segmenter, embedding):
+    first = segmenter.decode(embedding, [click((DISK, 1))]).low_res_logits[0, 0]
+    alone = segmenter.decode(embedding, [Prompt(mask_input=first)])
+    beside = segmenter.decode(embedding, [Prompt(mask_input=first), click((SQUARE, 1))])
+    np.testing.assert_allclose(alone.low_res_logits[0], beside.low_res_logits[0], atol=1e-3)
+
+
+def test_strokes_are_held(segmenter, embedding):
+    on = Scribble(np.array([[30, 60], [60, 60]], dtype=np.float32))
+    off = Scribble(np.array([[100, 40], [130, 40]], dtype=np.float32), positive=False)
+    answer = segmenter.decode(embedding, [Prompt(scribbles=(on, off))])
+    mask = segmenter.upsample(embedding, answer.low_res_logits[0, 0]).to_array()
+    assert mask[60, 31:60].all()
+    assert not mask[40, 101:130].any()
+
+
+def test_what_lies_beyond_the_picture_counts_for_its_edge(segmenter, embedding):
+    beyond = [Prompt(box=(-500.0, -500.0, 5000.0, 5000.0)), click(((400.0, 60.0), 1))]
+    inside = [Prompt(box=(0.0, 0.0, 150.0, 120.0)), click(((150.0, 60.0), 1))]
+    one, other = segmenter.decode(embedding, beyond), segmenter.decode(embedding, inside)
+    np.testing.assert_allclose(one.low_res_logits[0], other.low_res_logits[0], atol=1e-3)
+    np.testing.assert_allclose(one.low_res_logits[1], other.low_res_logits[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "broken", [np.full((60, 75), np.nan), np.zeros((1, 60, 75)), np.zeros((0, 5)), np.full((4, 4), np.inf)]
+)
+def test_logits_that_are_none_are_refused(broken, segmenter, embedding):
+    with pytest.raises(InvalidInput, match="prompt 0: mask_input"):
+        segmenter.decode(embedding, [Prompt(mask_input=broken.astype(np.float32))])
+
+
 def test_equal_questions_get_equal_answers_from_many_threads(segmenter, scenery):
     def ask(_):
         embedding = segmenter.encode([scenery])[0]

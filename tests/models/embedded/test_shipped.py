@@ -1,15 +1,20 @@
 """The weights that travel with the package."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from maskwright.errors import ModelUnavailable
-from maskwright.models import checkpoints
+from maskwright.models import checkpoints, families
 from maskwright.models.checkpoints import PACKAGED_WEIGHTS
 from maskwright.models.embedded import weights
+from maskwright.models.embedded.inputs import WORKING_SIDE
+from maskwright.models.embedded.network import WIDTHS
+from maskwright.models.families import FAMILIES
 from maskwright.models.registry import ModelRegistry
 from maskwright.prompts import Prompt
 
@@ -37,8 +42,36 @@ def test_a_variant_is_described_as_it_reports_itself(variant, registry):
     )  # fmt: skip
 
 
-def test_the_variants_are_different_models(registry):
-    assert registry.describe("embedded").version != registry.describe("embedded-no-nuclei").version
+def test_the_variants_are_different_models_in_one_process(registry):
+    one, other = registry.segmenter("embedded"), registry.segmenter("embedded-no-nuclei")
+    assert one is not other
+    assert registry.load_count == 2
+    assert registry.describe("embedded-no-nuclei").version == other.version != one.version
+
+
+@pytest.mark.parametrize(("constant", "changed"), [("encode_revision", {1, 2}), ("decode_revision", {1})])
+def test_versions_follow_the_code_that_makes_the_answers(constant, changed, settings):
+    row = FAMILIES["embedded"]
+    other = dataclasses.replace(row, **{constant: f"{getattr(row, constant)}+"})
+    before = ModelRegistry(settings).describe("embedded")
+    after = ModelRegistry(settings, families={**FAMILIES, "embedded": other}).describe("embedded")
+    assert (before.version != after.version) == (1 in changed)
+    assert (before.embedding_version != after.embedding_version) == (2 in changed)
+
+
+def test_the_tables_figures_are_those_of_the_network():
+    assert (families._EMBEDDED_SIDE, dict(families._EMBEDDED_WIDTHS)) == (WORKING_SIDE, WIDTHS)
+
+
+@pytest.mark.parametrize("kind", ["noise", "dots"])
+def test_no_picture_takes_more_than_is_budgeted_for(kind, registry):
+    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3)).astype(np.uint8)
+    if kind == "dots":
+        image = np.full((512, 512, 3), 30, dtype=np.uint8)
+        image[::4, ::4] = 220
+    for name in ("embedded", "classical"):
+        segmenter = registry.segmenter(name)
+        assert segmenter.encode([image])[0].nbytes <= segmenter.embedding_nbytes
 
 
 def test_a_card_says_what_was_learnt_from_and_what_came_of_it(variant):
@@ -46,7 +79,8 @@ def test_a_card_says_what_was_learnt_from_and_what_came_of_it(variant):
     content = path.read_bytes()
     assert len(content) <= MOST_BYTES
     assert hashlib.sha256(content).hexdigest() == card["sha256"]
-    assert {"data", "seed", "steps", "workers", "minutes", "held_out", "start"} <= card.keys()
+    assert {"data", "recipe", "steps", "minutes", "start", "code"} <= card.keys()
+    assert {"nuclei", "bsds", "camvid"} <= card["held_out"].keys()
     assert all(source["licence"] for source in card["data"])
     assert ("nuclei" in {source["name"] for source in card["data"]}) == (variant == "embedded")
 

@@ -70,7 +70,9 @@ def _decoded(network):
     generator = torch.Generator().manual_seed(0)
     image = {s: torch.randn(1, w, 64 // s, 64 // s, generator=generator) for s, w in WIDTHS.items()}
     dense = torch.randn(2, len(CHANNELS), 32, 32, generator=generator)
-    prompts = Prompts(dense, torch.full((2, 1, 2), 30.0), torch.ones(2, 1, dtype=torch.int64) * 2, torch.rand(2, 3))
+    prompts = Prompts(
+        dense, torch.full((2, 1, 2), 30.0), torch.ones(2, 1, dtype=torch.int64) * 2, torch.full((2, 3), 0.5), (32, 32)
+    )
     return network.decoder(image, prompts)[0]
 
 
@@ -106,6 +108,7 @@ def test_low_rank_corrections_are_small(network):
     [
         ({"decoder.nothing": torch.zeros(3)}, "decoder.nothing"),
         ({"decoder.steepness": torch.zeros(9)}, "shape"),
+        ({"decoder.steepness": torch.full((4,), torch.nan)}, "not finite"),
         ({"decoder.layers.0.self_attn.q_proj.down": torch.zeros(8, 128)}, "counterpart"),
     ],
 )

@@ -23,19 +23,22 @@ class TrainingState:
         network: Parameters.
         average: Their exponential moving average, which is what ships.
         optimizer: The optimizer's own state, or None for one that begins anew.
+        identity: What the run is a function of, by name, but for how long it is; a run goes on only with the same.
     """
 
     step: int
     network: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[str, Any] | None
+    identity: dict[str, str]
 
     def save(self, path: Path) -> None:
         """Write the state; a reader sees the old file or the new one, never half of it."""
-        beside = path.with_suffix(".partial")
+        beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "step": self.step, "network": self.network, "average": self.average, "optimizer": self.optimizer,
+            "identity": self.identity,
         }  # fmt: skip
         with beside.open("wb") as stream:
             torch.save(content, stream)
@@ -52,11 +55,29 @@ class TrainingState:
         """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            return cls(int(content["step"]), content["network"], content["average"], content["optimizer"])
+            return cls(
+                int(content["step"]),
+                content["network"],
+                content["average"],
+                content["optimizer"],
+                dict(content["identity"]),
+            )
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise InvalidInput(f"{path}: not a checkpoint of train-base, or damaged") from error
+
+
+def check_same(path: Path, before: dict[str, str], now: dict[str, str]) -> None:
+    """Refuse to go on with a run under another recipe.
+
+    Raises:
+        InvalidInput: Naming the first thing that differs.
+    """
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
             raise InvalidInput(
-                f"{path}: not a checkpoint of train-base, or damaged; start with another --out"
-            ) from error
+                f"{path}: this run was begun with {name} {before.get(name)}, not {now.get(name)}; "
+                "repeat the command that began it, or give another --out"
+            )
 
 
 class Average:

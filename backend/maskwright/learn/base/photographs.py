@@ -52,22 +52,27 @@ class Photographs:
     Args:
         corpus: Finds the packages.
         packed: The file that ``collect`` writes.
+        partial: Whether photographs may be missing; what is learnt then is not what the recipe says.
 
     Raises:
         InvalidInput: If the file is damaged.
         ModelUnavailable: If packages are missing or hold none of the photographs.
     """
 
-    def __init__(self, corpus: Corpus, packed: Path = PACKED) -> None:
+    def __init__(self, corpus: Corpus, packed: Path = PACKED, *, partial: bool = False) -> None:
         try:
             listed = json.loads(gzip.decompress(packed.read_bytes()))["photographs"]
         except (OSError, EOFError, ValueError, KeyError) as error:
             raise InvalidInput(f"{packed.name}: cannot be read; write it anew with learn.base.collect") from error
         found = [(corpus.photograph(item["source"], item["sha256"]), item["regions"]) for item in listed]
         corpus.release()
-        if not any(content for content, _ in found):
+        missing = [item["source"] for item, (content, _) in zip(listed, found, strict=True) if not content]
+        if missing and not partial:
             corpus.require(PACKAGES)
-            raise ModelUnavailable("photographs: the installed packages hold other pictures than the annotated ones")
+            raise ModelUnavailable(
+                f"photographs: {len(missing)} of {len(listed)} are missing, {missing[0]} for one: the installed "
+                "packages hold other pictures than those that the regions were drawn on"
+            )
         self._stored = [(content, regions) for content, regions in found if content]
         self._read: dict[int, Photograph] = {}
         self.annotated = tuple(k for k, (_, regions) in enumerate(self._stored) if regions)

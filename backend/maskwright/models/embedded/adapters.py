@@ -83,6 +83,8 @@ def adapted(network: EmbeddedNetwork, tensors: Mapping[str, Tensor]) -> Embedded
     parameters = dict(network.named_parameters())
     changed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InvalidInput(f"adapter: {name} holds a number that is not finite")
         base, _, part = name.rpartition(".")
         if part in ("down", "up"):
             target, other = f"{base}.weight", tensors.get(f"{base}.{'up' if part == 'down' else 'down'}")
@@ -105,6 +107,7 @@ def adapted(network: EmbeddedNetwork, tensors: Mapping[str, Tensor]) -> Embedded
     result = copy.deepcopy(network, {id(p): p for p in parameters.values()})
     for name, value in changed.items():
         holder, _, last = name.rpartition(".")
-        frozen = nn.Parameter(value.detach().clone(), requires_grad=False)
+        layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+        frozen = nn.Parameter(value.detach().clone(memory_format=layout), requires_grad=False)
         setattr(result.get_submodule(holder), last, frozen)
     return result

@@ -55,9 +55,6 @@ def gather(scene: Scene, prompt: Prompt) -> Evidence:
     dense = np.zeros((len(CHANNELS), *size), dtype=np.float32)
     hypotheses = _ordered(answer(scene, prompt, CANDIDATES))
     for index, hypothesis in enumerate(hypotheses):
-        if index and hypothesis.mask is hypotheses[index - 1].mask:
-            dense[index] = dense[index - 1]
-            continue
         dense[index] = _halved(hypothesis.mask) * 2 - 1
     marks = list(marks_of(prompt, scene.size))
     levels = Levels.of(scene.tree)
@@ -83,7 +80,7 @@ def gather(scene: Scene, prompt: Prompt) -> Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Turns merge costs into levels: 1 at the leaves, 0 at the whole image, by the logarithm of how many regions are
+    """Turns merge costs into levels: 1 at the leaves, -1 at the whole image, by the logarithm of how many regions are
     left at that cost."""
 
     heights: Floats

@@ -20,7 +20,7 @@ from maskwright.models.scribbles import with_scribbles_as_points
 from maskwright.prompts import Prompt
 
 WORKING_SIDE = 512
-"""Longest side in pixels of the working grid; smaller images are enlarged at most twice."""
+"""Longest side in pixels of the working grid; smaller images are enlarged twice at most, slivers more."""
 SMALLEST_SIDE = 8
 STRIDE = 32
 CENTRE, SPREAD = 127.0, 128.0
@@ -74,7 +74,7 @@ def stack_prompts(scene: Scene, frame: Frame, prompts: Sequence[Prompt]) -> Prom
     """Prompts in coordinates of the working grid as one batch; shorter lists of points are padded."""
     found = [gather(scene, prompt) for prompt in prompts]
     points = [_points(prompt, frame) for prompt in prompts]
-    most = max(len(kinds) for _, kinds in points)
+    most = max(1, *(len(kinds) for _, kinds in points))
     coords = np.zeros((len(prompts), most, 2), dtype=np.float32)
     kinds = np.full((len(prompts), most), PADDING, dtype=np.int64)
     for row, (xy, kind) in enumerate(points):
@@ -88,14 +88,15 @@ def stack_prompts(scene: Scene, frame: Frame, prompts: Sequence[Prompt]) -> Prom
         points=torch.from_numpy(coords),
         kinds=torch.from_numpy(kinds),
         scores=torch.from_numpy(np.stack([evidence.scores for evidence in found])),
+        size=frame.half,
     )
 
 
 def _points(prompt: Prompt, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(N, 2) xy and (N,) kinds of clicks, strokes and the box's corners."""
+    """(N, 2) xy and (N,) kinds of clicks, strokes and the box's corners; those beyond the picture move to its edge."""
     coords, labels = with_scribbles_as_points(prompt, frame.size)
     kinds = np.where(labels == 1, POSITIVE, NEGATIVE).astype(np.int64)
     if prompt.box is not None:
         coords = np.concatenate([coords, np.array(prompt.box, dtype=np.float32).reshape(2, 2)])
         kinds = np.concatenate([kinds, np.array([BOX_START, BOX_END], dtype=np.int64)])
-    return coords, kinds
+    return np.clip(coords, 0, np.array(frame.size[::-1], dtype=np.float32)), kinds

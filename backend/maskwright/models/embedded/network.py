@@ -73,12 +73,14 @@ class Prompts:
         points: (B, N, 2) float32 xy.
         kinds: (B, N) int64, POSITIVE, NEGATIVE, BOX_START, BOX_END or PADDING.
         scores: (B, 3) float32, the classical engine's expectations.
+        size: (h / 2, w / 2) of the picture inside the padded grid.
     """
 
     dense: Tensor
     points: Tensor
     kinds: Tensor
     scores: Tensor
+    size: tuple[int, int]
 
 
 class Neck(nn.Module):
@@ -155,7 +157,9 @@ class MaskDecoder(nn.Module):
         dense, batch = prompts.dense, len(prompts.dense)
         dense4 = functional.relu(self.dense4(dense))
         dense8 = functional.relu(self.dense8(dense4))
-        candidates = (dense[:, :CANDIDATES] + 1) / 2
+        candidates = torch.zeros_like(dense[:, :CANDIDATES])
+        height, width = prompts.size
+        candidates[:, :, :height, :width] = (dense[:, :CANDIDATES, :height, :width] + 1) / 2
         x8 = image[8] + self.enter8(torch.cat([dense8, self._likeness(image, prompts, candidates)], dim=1))
         x8 = self.mix8(x8)
         x16 = image[16] + self.enter16(x8)
@@ -180,7 +184,9 @@ class MaskDecoder(nn.Module):
         logits = start * self.steepness[None, :, None, None] + correction
 
         scores = torch.cat([prompts.scores[:, 1:2], prompts.scores], dim=1)
-        facts = torch.stack([scores, *_self_assessment(logits.detach())], dim=2)
+        facts = torch.stack(
+            [scores, *_self_assessment(logits.detach()[:, :, : prompts.size[0], : prompts.size[1]])], dim=2
+        )
         expected = self.iou_head(torch.cat([tokens[:, :1].expand(batch, MASKS, -1), masks, facts], dim=2)).squeeze(2)
         return logits, expected
 

@@ -16,10 +16,11 @@ from maskwright.models.classical_proposals import LikelyRegion, likely_regions
 from maskwright.models.classical_regions import Scene
 from maskwright.models.protocols import Proposals
 from maskwright.models.upsample import mask_from_logits
-from maskwright.prompts import Prompt
+from maskwright.prompts import Box, Prompt
 
 ASKED = 160
 """At most so many regions are given to the network."""
+ASKED_AT_ONCE = 16
 Answer = Callable[[Sequence[Prompt]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """From B prompts on the working grid to finished logits (B, h, w) and expected IoU (B,)."""
 
@@ -36,9 +37,10 @@ def propose(scene: Scene, size: tuple[int, int], answer: Answer) -> Proposals:
     masks: list[Mask] = []
     predicted: list[float] = []
     agreement: list[float] = []
-    if regions:
-        logits, expected = answer([Prompt(box=tuple(float(v) for v in region.box)) for region in regions])  # type: ignore[arg-type]
-        for region, drawn, score in zip(regions, logits, expected, strict=True):
+    for start in range(0, len(regions), ASKED_AT_ONCE):
+        group = regions[start : start + ASKED_AT_ONCE]
+        logits, expected = answer([Prompt(box=_floats(region.box)) for region in group])
+        for region, drawn, score in zip(group, logits, expected, strict=True):
             mask = mask_from_logits(drawn, size)
             if not mask.is_empty:
                 masks.append(mask)
@@ -55,3 +57,7 @@ def _agreement(scene: Scene, region: LikelyRegion, drawn: NDArray[np.bool_]) -> 
     inside = (leaf >= first) & (leaf < end)
     both = int((inside & drawn[y1:y2, x1:x2]).sum())
     return both / max(int(inside.sum()) + int(drawn.sum()) - both, 1)
+
+
+def _floats(box: tuple[int, int, int, int]) -> Box:
+    return float(box[0]), float(box[1]), float(box[2]), float(box[3])

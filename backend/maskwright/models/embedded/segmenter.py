@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.masks import Mask
 from maskwright.models.checkpoints import Checkpoint
+from maskwright.models.classical_answers import marks_of
 from maskwright.models.classical_arrays import scene_arrays
-from maskwright.models.classical_logits import keep_clicks
+from maskwright.models.classical_logits import hold, keep_clicks
 from maskwright.models.device import ComputeDevice
 from maskwright.models.embedded.finishing import finish
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
@@ -27,11 +28,13 @@ from maskwright.models.upsample import mask_from_logits
 from maskwright.prompts import Prompt
 
 PROMPTS_PER_PASS = 8
-"""Prompts of one call of the decoder on a CPU; bounds memory to about 200 MB."""
+"""Prompts of one call of the decoder on a CPU; bounds its memory to about 200 MB, beside 1 MB for every answer."""
 
 
 class EmbeddedSegmenter:
-    """A ``Segmenter`` and ``Proposer``. Holds no state of any image; any number of threads may share it.
+    """A ``Segmenter`` and ``Proposer``; any number of threads may share it.
+
+    It keeps the last few images prepared, which changes no answer.
 
     Args:
         description: Name and versions.
@@ -71,7 +74,7 @@ class EmbeddedSegmenter:
                 made = self._network.encode(image_tensor(pixels, frame).to(self._device.torch))
             arrays = dict(hierarchy.result())
         for stride in STRIDES:
-            array = made[stride][0].to("cpu", torch.float16).numpy().copy()
+            array = made[stride][0].clamp(-6e4, 6e4).to("cpu", torch.float16).numpy().copy()
             array.setflags(write=False)
             arrays[f"stride{stride}"] = array
         return ImageEmbedding(arrays, size, frame.size, self.embedding_version)
@@ -79,15 +82,20 @@ class EmbeddedSegmenter:
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *, multimask_output: bool = False
     ) -> Candidates:
-        """Answer B prompts on one image; K is 3 (part, likeliest, whole) with ``multimask_output``, else 1.
+        """Answer B prompts on one image; K is 3 (the likeliest in the middle) with ``multimask_output``, else 1.
+
+        ``predicted_iou`` is of the network's mask, before it is finished and marks are held.
 
         Raises:
             InvalidInput: If a prompt holds nothing spatial and no mask_input, or the embedding is another version's.
         """
         self._check(embedding)
         for index, prompt in enumerate(prompts):
-            if not prompt.has_spatial and prompt.mask_input is None:
+            before = prompt.mask_input
+            if not prompt.has_spatial and before is None:
                 raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
+            if before is not None and (before.ndim != 2 or not before.size or not np.isfinite(before).all()):
+                raise InvalidInput(f"prompt {index}: mask_input must be (h, w) finite logits, got {before.shape}")
         height, width = embedding.original_size
         scale = (embedding.input_size[1] / width, embedding.input_size[0] / height)
         on_grid = [prompt.scaled(*scale) for prompt in prompts]
@@ -95,7 +103,10 @@ class EmbeddedSegmenter:
         logits, scores = self._answer(embedding, on_grid, chosen)
         for row, prompt in enumerate(prompts):
             pixels = _clicked_pixels(prompt, embedding.original_size)
+            strokes = list(marks_of(on_grid[row], embedding.input_size))[len(prompt.point_labels) :]
             for k in range(logits.shape[1]):
+                for stroke in strokes:
+                    hold(logits[row, k], stroke.pixels, stroke.positive)
                 logits[row, k] = keep_clicks(logits[row, k], pixels, prompt.point_labels, embedding.original_size)
         return Candidates(logits, scores)
 
@@ -156,6 +167,7 @@ class EmbeddedSegmenter:
             batch.points.to(device),
             batch.kinds.to(device),
             batch.scores.to(device),
+            batch.size,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from maskwright.errors import ModelUnavailable
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.checkpoints import PACKAGED_WEIGHTS
 from maskwright.models.efficientnet_lite import EfficientNetLite0, folded
 from maskwright.models.embedded.network import EmbeddedNetwork
@@ -32,6 +33,8 @@ def card(variant: str) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = json.loads((PACKAGED_WEIGHTS / CARD).read_text(encoding="utf-8"))[variant]
+        if not re.fullmatch("[0-9a-f]{64}", found["sha256"]):
+            raise ValueError("sha256")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailable(
             f"the model card of '{variant}' is missing or damaged: install maskwright again"
@@ -43,12 +46,17 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write a network's tensors in half precision; returns the file's SHA-256.
 
     Equal tensors give equal bytes.
+
+    Raises:
+        InvalidInput: If a number is not finite or too large.
     """
     half = {
         name: tensor.detach().to(torch.float16).contiguous()
         for name, tensor in sorted(tensors.items())
         if not name.startswith(UNUSED)
     }
+    if broken := [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]:
+        raise InvalidInput(f"{broken[0]} holds numbers that half precision cannot hold")
     content = save(half, metadata={"format": "pt"})
     beside = path.with_suffix(".partial")
     beside.write_bytes(content)
@@ -76,7 +84,8 @@ def read_network(path: Path, sha256: str | None = None) -> EmbeddedNetwork:
         raise ModelUnavailable(
             f"the weights {path.name} are damaged or not those of their model card: install maskwright again"
         )
-    network = EmbeddedNetwork(folded(EfficientNetLite0().eval()))
+    with torch.random.fork_rng(devices=[]):  # the first numbers are drawn in vain, and are not to shift a seeded caller
+        network = EmbeddedNetwork(folded(EfficientNetLite0().eval()))
     try:
         tensors = {name: tensor.to(torch.float32) for name, tensor in load(content).items()}
         found = network.load_state_dict(tensors, strict=False)
