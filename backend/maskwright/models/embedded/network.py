@@ -27,7 +27,8 @@ MASKS = 1 + CANDIDATES
 """The single mask, then part, best and whole."""
 LAYERS = 2
 START_STEEPNESS = 2.5
-BEST = CHANNELS.index("best")
+STARTS = (CHANNELS.index("best"), *range(CANDIDATES))
+"""The dense channel that each mask is a correction of."""
 
 
 class ChannelNorm(nn.Module):
@@ -180,8 +181,7 @@ class MaskDecoder(nn.Module):
         masks = tokens[:, 1 : 1 + MASKS]
         weights = torch.stack([head(masks[:, k]) for k, head in enumerate(self.hyper)], dim=1)
         correction = torch.einsum("bkc,bchw->bkhw", weights[..., :-1], x2) + weights[..., -1, None, None]
-        start = torch.cat([dense[:, BEST : BEST + 1], dense[:, :CANDIDATES]], dim=1)
-        logits = start * self.steepness[None, :, None, None] + correction
+        logits = dense[:, STARTS] * self.steepness[None, :, None, None] + correction
 
         scores = torch.cat([prompts.scores[:, 1:2], prompts.scores], dim=1)
         facts = torch.stack(

@@ -16,9 +16,9 @@ from maskwright.models.classical_answers import marks_of
 from maskwright.models.classical_arrays import scene_arrays
 from maskwright.models.classical_logits import hold, keep_clicks
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.finishing import finish
+from maskwright.models.embedded.finishing import SURE, finish
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
-from maskwright.models.embedded.network import EmbeddedNetwork, Prompts
+from maskwright.models.embedded.network import STARTS, EmbeddedNetwork, Prompts
 from maskwright.models.embedded.prepared import STRIDES, PreparedImages
 from maskwright.models.embedded.proposing import propose
 from maskwright.models.embedded.weights import card, read_network
@@ -128,11 +128,15 @@ class EmbeddedSegmenter:
             with self._device.inference():
                 batch = self._moved(stack_prompts(prepared.scene, frame, group))
                 found, expected = self._network.decoder(prepared.image, batch)
-                coarse = found[:, chosen, : frame.half[0], : frame.half[1]].to("cpu", torch.float32).numpy()
+                inside = np.s_[:, chosen, : frame.half[0], : frame.half[1]]
+                coarse, before = (t[inside].to("cpu", torch.float32).numpy() for t in (found, batch.dense[:, STARTS]))
                 scores[start : start + len(group)] = expected[:, chosen].sigmoid().to("cpu", torch.float32).numpy()
             for row in range(len(group)):
                 for k in range(count):
                     logits[start + row, k] = finish(prepared.scene, coarse[row, k])
+                    if not (logits[start + row, k] > 0).any():
+                        # Something was pointed at, so nothing is no answer: what the network corrected away stands.
+                        logits[start + row, k] = finish(prepared.scene, before[row, k] * SURE)
         return logits, scores
 
     def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
