@@ -153,7 +153,8 @@ def test_impossible_options_are_refused_by_name(wrong):
 
 def test_each_family_has_thresholds_on_its_own_scale():
     assert family_defaults("sam-vit-base") == SEGMENT_ANYTHING
-    assert family_defaults("classical").predicted_iou < SEGMENT_ANYTHING.predicted_iou
+    for name in ("classical", "embedded", "embedded-no-nuclei", "embedded-mine"):
+        assert family_defaults(name).predicted_iou < SEGMENT_ANYTHING.predicted_iou
 
 
 def test_of_very_many_proposals_the_most_promising_are_classified(windows, painted, oracle):

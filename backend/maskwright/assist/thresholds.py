@@ -31,13 +31,14 @@ SEGMENT_ANYTHING = FamilyDefaults(
 )
 """The values of Segment Anything's automatic mask generation."""
 
+REGION_HIERARCHY = FamilyDefaults(
+    predicted_iou=0.3, predicted_iou_of_one_class=0.5, stability=0.3, score=0.28, points_per_side=12
+)
+"""Estimates are calibrated means over photographs, where 0.5 is a good mask; a click costs as much as a hundred."""
+
 FAMILIES: Mapping[str, FamilyDefaults] = MappingProxyType(
-    # Its estimates are calibrated means over photographs, where 0.5 is a good mask; a click costs as much as a hundred.
-    {
-        "classical": FamilyDefaults(
-            predicted_iou=0.3, predicted_iou_of_one_class=0.5, stability=0.3, score=0.28, points_per_side=12
-        )
-    }
+    # The embedded engine proposes what the hierarchy of the classical one proposes.
+    {"classical": REGION_HIERARCHY, "embedded": REGION_HIERARCHY}
 )
 """By the start of a segmenter's name."""
 

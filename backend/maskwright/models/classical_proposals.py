@@ -46,43 +46,19 @@ class _Nodes:
     measured: Floats
 
 
-@dataclass(frozen=True)
-class LikelyRegion:
-    """A node of the hierarchy that looks like an object.
-
-    Attributes:
-        node: Its number.
-        box: xyxy on the working grid, right and bottom exclusive.
-        predicted_iou: Estimate of its IoU with some object.
-    """
-
-    node: int
-    box: tuple[int, int, int, int]
-    predicted_iou: float
-
-
-def likely_regions(scene: Scene) -> list[LikelyRegion]:
-    """At most ``MOST`` regions that are likely objects, best first; of nearly equal nested ones the best."""
-    nodes = _measure_nodes(scene)
-    if not len(nodes.number):
-        return []
-    scores = expected_iou("proposal", nodes.measured)
-    found = []
-    for k, score in _suppress(scene.tree, nodes, scores):
-        x1, y1, x2, y2 = (int(v) for v in nodes.boxes[k])
-        found.append(LikelyRegion(int(nodes.number[k]), (x1, y1, x2, y2), score))
-    return found
-
-
 def propose_regions(scene: Scene, size: tuple[int, int]) -> Proposals:
     """Masks of ``size`` (H, W) for the likely objects of an image."""
+    nodes = _measure_nodes(scene)
+    if not len(nodes.number):
+        return Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+    scores = expected_iou("proposal", nodes.measured)
     masks, predicted, stability = [], [], []
-    for region in likely_regions(scene):
-        mask = _full_size(scene, region.node, np.array(region.box), size)
+    for k, score in _suppress(scene.tree, nodes, scores):
+        mask = _full_size(scene, int(nodes.number[k]), nodes.boxes[k], size)
         if not mask.is_empty:
             masks.append(mask)
-            predicted.append(region.predicted_iou)
-            stability.append(node_stability(scene.tree, region.node))
+            predicted.append(score)
+            stability.append(node_stability(scene.tree, int(nodes.number[k])))
     return Proposals(tuple(masks), np.array(predicted, dtype=np.float32), np.array(stability, dtype=np.float32))
 
 

@@ -109,6 +109,13 @@ def test_logits_that_are_none_are_refused(broken, segmenter, embedding):
         segmenter.decode(embedding, [Prompt(mask_input=broken.astype(np.float32))])
 
 
+def test_clear_objects_are_proposed(segmenter, embedding, scenery):
+    masks = [mask.to_array() for mask in segmenter.propose(embedding).masks]
+    for x, y in (DISK, SQUARE):
+        truth = (scenery == scenery[int(y), int(x)]).all(axis=2)
+        assert max((mask & truth).sum() / (mask | truth).sum() for mask in masks) > 0.8
+
+
 def test_equal_questions_get_equal_answers_from_many_threads(segmenter, scenery):
     def ask(_):
         embedding = segmenter.encode([scenery])[0]
