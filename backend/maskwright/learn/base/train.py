@@ -212,7 +212,7 @@ def _work(rank: int, recipe: Recipe, run: Run, meeting: Path | None) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if meeting is not None:
-        store = distributed.FileStore(str(meeting), recipe.workers)
+        store = distributed.FileStore(str(meeting), recipe.workers)  # type: ignore[attr-defined]
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=recipe.workers)
     sources = open_sources(run.data, list(MIXES[recipe.variant]), recipe.side)
     network, optimizer, average, step = _begin(recipe, run)
