@@ -31,6 +31,11 @@ PROMPTS_PER_PASS = 8
 """Prompts of one call of the decoder on a CPU; bounds its memory to about 200 MB, beside 1 MB for every answer."""
 
 
+BOX_TRUST = 0.7
+"""A box alone says so much that the weight-free answer, as logits of this size, is weighed in once more: .745 became
+.763 IoU on 270 objects of the three development sets (seed 5)."""
+
+
 class EmbeddedSegmenter:
     """A ``Segmenter`` and ``Proposer``; any number of threads may share it.
 
@@ -131,7 +136,9 @@ class EmbeddedSegmenter:
                 inside = np.s_[:, chosen, : frame.half[0], : frame.half[1]]
                 coarse, before = (t[inside].to("cpu", torch.float32).numpy() for t in (found, batch.dense[:, STARTS]))
                 scores[start : start + len(group)] = expected[:, chosen].sigmoid().to("cpu", torch.float32).numpy()
-            for row in range(len(group)):
+            for row, prompt in enumerate(group):
+                if prompt.box is not None and not len(prompt.point_labels) and prompt.mask_input is None:
+                    coarse[row] += BOX_TRUST * before[row]
                 for k in range(count):
                     logits[start + row, k] = finish(prepared.scene, coarse[row, k])
                     if not (logits[start + row, k] > 0).any():
