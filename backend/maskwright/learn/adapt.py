@@ -54,7 +54,7 @@ class Tuning:
 
     steps: int = 150
     seconds: float | None = None
-    rate: float = 3e-4
+    rate: float = 6e-4
     rank: int | None = None
     most_pictures: int = 100
     seed: int = 0
