@@ -3,7 +3,7 @@
 Run: .venv/bin/python tests/bench/bench_adaptation.py [--pictures 10] [--seconds 170] [--rank R] [--objects 4]
 
 The variant that has never seen nuclei is tuned on nuclei pictures and measured on 40 others, before and after, by the
-same rules: mean IoU with a box, at 1 and at 5 clicks, and the differences with paired bootstrap intervals over pictures.
+same rules: mean IoU with a box, at 1 and 5 clicks, and the differences with paired bootstrap intervals over pictures.
 """
 
 from __future__ import annotations
