@@ -18,7 +18,14 @@ from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.models.classical_answers import DECODE_ALGORITHM, answer, marks_of
 from maskwright.models.classical_arrays import ENCODE_ALGORITHM, scene_arrays, scene_nbytes, scene_of
-from maskwright.models.classical_logits import hold, keep_clicks, mask_to_logits, merge_logits, upsample_logits
+from maskwright.models.classical_logits import (
+    clicked_pixels,
+    hold,
+    keep_clicks,
+    mask_to_logits,
+    merge_logits,
+    upsample_logits,
+)
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.classical_regions import Scene
 from maskwright.models.protocols import RGB, Candidates, ImageEmbedding, Proposals
@@ -76,7 +83,7 @@ class ClassicalSegmenter:
         for index, prompt in enumerate(prompts):
             if not prompt.has_spatial and prompt.mask_input is None:
                 raise InvalidInput(f"prompt {index} points at nothing: give a click, a box, a scribble or a mask_input")
-            pixels = _clicked_pixels(prompt, embedding.original_size)
+            pixels = clicked_pixels(prompt, embedding.original_size)
             on_grid = prompt.scaled(*scale)
             before = None if prompt.mask_input is None else upsample_logits(prompt.mask_input, scene.size)
             for k, found in enumerate(answer(scene, on_grid, count)):
@@ -108,10 +115,3 @@ class ClassicalSegmenter:
                 "encode the image again"
             )
         return scene_of(embedding.arrays)
-
-
-def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:
-    """(N, 2) xy indices of the clicked pixels; clicks beyond the image count for its nearest pixel."""
-    limit = np.array([size[1] - 1, size[0] - 1])
-    clipped: NDArray[np.int64] = np.clip(np.floor(prompt.point_coords), 0, limit).astype(np.int64)
-    return clipped

@@ -60,7 +60,7 @@ def answer(scene: Scene, prompt: Prompt, count: int) -> list[Hypothesis]:
         count: 1 for the best mask, 3 for part, best and whole, from small to large.
     """
     marks = list(marks_of(prompt, scene.size))
-    window = _filled(prompt.box, scene.size) if prompt.box is not None else None
+    window = filled_box(prompt.box, scene.size) if prompt.box is not None else None
     if prompt.mask_input is not None:
         start = upsample_logits(prompt.mask_input, scene.size) > 0
         hypotheses = [Hypothesis(start, _judged(scene, start, prompt))]
@@ -101,7 +101,7 @@ def _marked(mask: Pixels, marks: list[Mark]) -> Pixels:
     return result
 
 
-def _filled(box: Box, size: tuple[int, int]) -> Pixels:
+def filled_box(box: Box, size: tuple[int, int]) -> Pixels:
     """The pixels of a box, at least one."""
     mask = np.zeros(size, dtype=bool)
     x1, y1 = (min(max(round(v), 0), limit - 1) for v, limit in zip(box[:2], (size[1], size[0]), strict=True))
@@ -123,7 +123,7 @@ def _from_box(scene: Scene, box: Box, window: Pixels, count: int) -> list[Hypoth
     from a slightly larger box. Both are judged by the box as it was drawn.
     """
     found: list[tuple[float, list[Hypothesis]]] = []
-    for reach in (window, _filled(_grown(box, BOX_SLACK), scene.size)):
+    for reach in (window, filled_box(_grown(box, BOX_SLACK), scene.size)):
         inside = _leaves(scene, reach)
         family = family_from(np.where(inside, -separation(scene.tree, inside), np.inf), scene.area)
         if not family.count:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.prompts import Prompt
+
 Logits = NDArray[np.float32]
 CLICK_MARGIN = 1.0
 """Logit that a clicked pixel has at least (at most its negative, where the click is negative)."""
@@ -87,6 +89,13 @@ def upsample_logits(logits: Logits, size: tuple[int, int]) -> Logits:
         np.ascontiguousarray(logits, dtype=np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR
     )
     return full
+
+
+def clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:
+    """(N, 2) xy indices of the clicked pixels; clicks beyond the image count for its nearest pixel."""
+    limit = np.array([size[1] - 1, size[0] - 1])
+    clipped: NDArray[np.int64] = np.clip(np.floor(prompt.point_coords), 0, limit).astype(np.int64)
+    return clipped
 
 
 def keep_clicks(logits: Logits, pixels: NDArray[np.int64], labels: NDArray[np.int64], size: tuple[int, int]) -> Logits:

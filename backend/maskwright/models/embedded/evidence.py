@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.models.classical_answers import Hypothesis, answer, marks_of, separation
+from maskwright.models.classical_answers import Hypothesis, answer, filled_box, marks_of, separation
 from maskwright.models.classical_hierarchy import Floats, Hierarchy
 from maskwright.models.classical_logits import upsample_logits
 from maskwright.models.classical_regions import Scene, merge_distance
@@ -68,7 +68,7 @@ def gather(scene: Scene, prompt: Prompt) -> Evidence:
             dense[CHANNELS.index("joined_any")] = levels(distances.max(axis=0))[scene.coarse_leaf]
         dense[CHANNELS.index("positive" if positive else "negative")] = _faded(np.concatenate(pixels), size)
     if prompt.box is not None:
-        window = _window(prompt.box, scene.size)
+        window = filled_box(prompt.box, scene.size)
         dense[CHANNELS.index("box")] = _halved(window) * 2 - 1
         inside = np.bincount(scene.tree.leaf[window], minlength=scene.tree.count) > scene.area / 2
         dense[CHANNELS.index("separate")] = levels(separation(scene.tree, inside))[scene.coarse_leaf]
@@ -126,11 +126,3 @@ def _faded(pixels: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.float
     far = cv2.distanceTransform(canvas, cv2.DIST_L2, 3)
     faded: NDArray[np.float32] = np.exp(-((far / MARK_RADIUS) ** 2)).astype(np.float32)
     return faded
-
-
-def _window(box: tuple[float, float, float, float], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of a box on the grid, at least one."""
-    mask = np.zeros(size, dtype=bool)
-    x1, y1 = (min(max(round(v), 0), limit - 1) for v, limit in zip(box[:2], size[::-1], strict=True))
-    mask[y1 : max(round(box[3]), y1 + 1), x1 : max(round(box[2]), x1 + 1)] = True
-    return mask

@@ -14,7 +14,7 @@ from maskwright.masks import Mask
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.classical_answers import marks_of
 from maskwright.models.classical_arrays import scene_arrays
-from maskwright.models.classical_logits import hold, keep_clicks
+from maskwright.models.classical_logits import clicked_pixels, hold, keep_clicks
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.device import ComputeDevice
 from maskwright.models.embedded.finishing import SURE, finish
@@ -107,7 +107,7 @@ class EmbeddedSegmenter:
         chosen = slice(1, 4) if multimask_output else slice(0, 1)
         logits, scores = self._answer(embedding, on_grid, chosen)
         for row, prompt in enumerate(prompts):
-            pixels = _clicked_pixels(prompt, embedding.original_size)
+            pixels = clicked_pixels(prompt, embedding.original_size)
             strokes = list(marks_of(on_grid[row], embedding.input_size))[len(prompt.point_labels) :]
             for k in range(logits.shape[1]):
                 for stroke in strokes:
@@ -190,10 +190,3 @@ def load_embedded(checkpoint: Checkpoint, description: ModelDescription, device:
     sha256 = None if checkpoint.uri.location else str(card(checkpoint.uri.scheme)["sha256"])
     network = read_network(checkpoint.path, sha256).to(device.torch)
     return EmbeddedSegmenter(description, network, device)
-
-
-def _clicked_pixels(prompt: Prompt, size: tuple[int, int]) -> NDArray[np.int64]:
-    """(N, 2) xy indices of the clicked pixels; clicks beyond the image count for its nearest pixel."""
-    limit = np.array([size[1] - 1, size[0] - 1])
-    clipped: NDArray[np.int64] = np.clip(np.floor(prompt.point_coords), 0, limit).astype(np.int64)
-    return clipped
