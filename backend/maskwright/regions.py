@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from maskwright.masks import Mask
+from maskwright.masks import Mask, Polygon
 
 Source = Literal["interactive", "preannotation", "person", "import"]
 
@@ -37,6 +37,9 @@ class Region:
         score: Confidence in [0, 1], mask and class taken together.
         provenance: Where it came from.
         class_scores: Score per class name, where a classifier was asked.
+        key: What the platform calls it, unique within its annotation, or empty. Exports derive stable ids from it.
+        outlines: The polygons that a person drew, where the region was drawn as such; the mask is their filling.
+        is_crowd: Whether it stands for an uncounted group (COCO's ``iscrowd``).
     """
 
     mask: Mask
@@ -44,3 +47,6 @@ class Region:
     score: float
     provenance: Provenance
     class_scores: dict[str, float] = field(default_factory=dict)
+    key: str = ""
+    outlines: tuple[Polygon, ...] = ()
+    is_crowd: bool = False
