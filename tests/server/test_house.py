@@ -16,7 +16,8 @@ SOURCES = {
     "maskwright_label_studio": ROOT / "plugin" / "maskwright_label_studio",
 }
 FLOORS = {
-    "annotated": 0, "errors": 0, "checks": 0, "prompts": 0, "regions": 0, "labels": 0, "settings": 0, "masks": 0, "images": 0,
+    "annotated": 0, "errors": 0, "checks": 0, "prompts": 0, "regions": 0, "labels": 0, "settings": 0,
+    "masks": 0, "images": 0,
     "models": 1, "store": 1,
     "assist": 2,
     "learn": 3, "export": 3,
