@@ -1,0 +1,1 @@
+"""Formats of datasets, one module each; see ``maskwright.export.records.Format``."""
