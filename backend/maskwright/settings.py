@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     local_files_root: Path | None = Field(None, description="Folder local-files paths may name; none = refused.")
     fetch_timeout_s: float = Field(30.0, gt=0, description="Longest time to fetch one image.")
 
+    database_url: SecretStr = Field(
+        SecretStr(""), description="postgresql+psycopg://... for corrections and snapshots; empty = SQLite under home."
+    )
+    sync_interval_s: float = Field(
+        300.0, ge=0, description="Seconds after which known projects are compared with the platform; 0 = never."
+    )
+
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
     label_studio_api_key: SecretStr = Field(SecretStr(""), description="Personal access or legacy token.")
 
