@@ -18,6 +18,7 @@ from maskwright.errors import InvalidInput
 _SMALL = 1 << 15
 _KEY = b'"rle"'
 _ARRAY = re.compile(rb"\s*:\s*\[")
+_NO_BYTES = "the 'rle' of a brush region is not a list of integers from 0 to 255"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RequestBody:
     document: dict[str, Any]
     arrays: tuple[bytes, ...] = ()
 
-    def run_lengths(self, value: Mapping[str, Any]) -> list[int]:
+    def run_lengths(self, value: Mapping[str, Any]) -> bytes:
         """The array under ``rle`` of a region's value.
 
         Raises:
@@ -40,31 +41,60 @@ class RequestBody:
         """
         found = value.get("rle")
         if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < len(self.arrays):
-            try:
-                found = orjson.loads(self.arrays[found])
-            except orjson.JSONDecodeError as error:
-                raise InvalidInput("the 'rle' of a brush region is not a list of integers") from error
-        if not isinstance(found, list) or not all(type(v) is int and 0 <= v <= 255 for v in found):
-            raise InvalidInput("the 'rle' of a brush region is not a list of integers from 0 to 255")
-        return found
+            return _parsed(self.arrays[found])
+        if not isinstance(found, list) or not set(map(type, found)) <= {int}:
+            raise InvalidInput(_NO_BYTES)
+        return _packed(found)
 
 
-def read_body(data: bytes) -> RequestBody:
-    """Parse a request body.
+def _parsed(text: bytes) -> bytes:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(_NO_BYTES) from error
+    # ``bytes`` takes true and false for 1 and 0 and refuses fractions; of the words, each of those two has an e.
+    if b"e" in text:
+        raise InvalidInput(_NO_BYTES)
+    return _packed(found)
+
+
+def _packed(numbers: list[Any]) -> bytes:
+    try:
+        return bytes(numbers)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(_NO_BYTES) from error
+
+
+def read_body(data: bytes, what: str = "the request body") -> RequestBody:
+    """Parse a request body, or another document of tasks.
+
+    Args:
+        data: Its JSON text.
+        what: What the messages call it.
 
     Raises:
         InvalidInput: If it is not a JSON object.
     """
     text, arrays = (data, []) if len(data) < _SMALL else _without_arrays(data)
     try:
-        document = orjson.loads(text)
+        document = _parsed_document(text, data)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the request body is not JSON: {error.msg} at character {error.pos}") from error
+        raise InvalidInput(f"{what} is not JSON: {error.msg} at character {error.pos}") from error
     except RecursionError as error:
-        raise InvalidInput("the request body is nested too deeply") from error
+        raise InvalidInput(f"{what} is nested too deeply") from error
     if not isinstance(document, dict):
-        raise InvalidInput("the request body must be a JSON object")
+        raise InvalidInput(f"{what} must be a JSON object")
     return RequestBody(document, tuple(arrays))
+
+
+def _parsed_document(text: bytes, whole: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # A list in a list of run lengths makes the cut wrong; and only the whole text gives the place of an error.
+        if text is whole:
+            raise
+        return orjson.loads(whole)
 
 
 def _without_arrays(data: bytes) -> tuple[bytes, list[bytes]]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
-from maskwright.masks import Mask
+from maskwright.masks import Mask, Polygon, Size
 from maskwright.regions import Provenance, Region, Source
 from maskwright_label_studio.bitmask import decode_bitmask, encode_bitmask
 from maskwright_label_studio.body import RequestBody
@@ -82,15 +83,25 @@ def as_score(value: float) -> float:
 
 
 def result_to_region(
-    item: Mapping[str, Any], *, label: str | None = None, source: Source = "import", person: str | None = None
+    item: Mapping[str, Any],
+    *,
+    label: str | None = None,
+    source: Source = "import",
+    person: str | None = None,
+    model_version: str | None = None,
+    body: RequestBody | None = None,
 ) -> Region | None:
     """Read one result item back; None for types without a mask (key points, text, the companions of plain controls).
+
+    Polygons and rectangles come with their outline.
 
     Args:
         item: One element of ``result``.
         label: Label that a companion gave, for plain controls.
         source: Provenance of the region.
         person: Who drew it.
+        model_version: What drew it.
+        body: The document that the item is a part of, where run lengths were skipped in it.
 
     Raises:
         InvalidInput: If the item is malformed.
@@ -102,12 +113,40 @@ def result_to_region(
     value = item.get("value")
     if not isinstance(value, dict):
         raise InvalidInput("a region has no 'value'")
-    mask = _mask(shape, value, _size(item))
-    own = value.get(kind)
-    names = [name for name in own if isinstance(name, str)] if isinstance(own, list) else []
+    mask, drawn = _drawn(shape, value, item_size(item), body or RequestBody({}))
+    names = labels_of(item)
     given = item.get("score")
     score = as_score(given) if isinstance(given, int | float) else 1.0
-    return Region(mask, names[0] if names else label, score, Provenance(source, person=person))
+    provenance = Provenance(source, model_version, person=person)
+    key = item.get("id")
+    return Region(
+        mask,
+        names[0] if names else label,
+        score,
+        provenance,
+        key=key if isinstance(key, str) else "" if key is None else str(key),
+        outlines=drawn,
+    )
+
+
+def draws_mask(item: Mapping[str, Any]) -> bool:
+    """Whether a result item is a shape that holds pixels, and not a prompt that was left open.
+
+    Such prompts are stored like regions when the annotation is submitted, but carry ``is_positive``.
+    """
+    return str(item.get("type", "")).removesuffix("labels") in _SHAPES and "is_positive" not in item
+
+
+def labels_of(item: Mapping[str, Any]) -> list[str]:
+    """The labels that a result item itself carries, under the name of its type."""
+    value = item.get("value")
+    own = value.get(str(item.get("type"))) if isinstance(value, dict) else None
+    return [name for name in own if isinstance(name, str)] if isinstance(own, list) else []
+
+
+def companion_labels(items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By region id, the labels that a ``<Labels>`` tag gave to regions of plain controls."""
+    return {str(item.get("id")): names for item in items if item.get("type") == "labels" and (names := labels_of(item))}
 
 
 def results_to_regions(
@@ -119,15 +158,11 @@ def results_to_regions(
     ``is_positive``; they are left out.
     """
     items = [item for item in results if isinstance(item, Mapping)]
-    named: dict[object, str] = {}
-    for item in items:
-        labels = (item.get("value") or {}).get("labels") if item.get("type") == "labels" else None
-        if isinstance(labels, list) and labels:
-            named[item.get("id")] = str(labels[0])
+    named = companion_labels(items)
     regions = (
-        result_to_region(item, label=named.get(item.get("id")), source=source, person=person)
+        result_to_region(item, label=next(iter(named.get(str(item.get("id")), ())), None), source=source, person=person)
         for item in items
-        if "is_positive" not in item
+        if draws_mask(item)
     )
     return [region for region in regions if region is not None]
 
@@ -184,27 +219,38 @@ def _ellipse(mask: Mask) -> dict[str, float]:
     }
 
 
-def _mask(shape: str, value: dict[str, Any], size: tuple[int, int]) -> Mask:
+def _drawn(
+    shape: str, value: dict[str, Any], size: tuple[int, int], body: RequestBody
+) -> tuple[Mask, tuple[Polygon, ...]]:
     if shape == "brush":
         rle = value.get("rle")
-        return decode_brush(rle if isinstance(rle, np.ndarray) else RequestBody({}).run_lengths(value), size)
+        return decode_brush(rle if isinstance(rle, np.ndarray) else body.run_lengths(value), size), ()
     if shape == "bitmask":
-        return decode_bitmask(value.get("imageDataURL"), size)
-    if shape == "rectangle":
-        return Mask.from_polygons([rectangle_corners(value, size)], size)
+        return decode_bitmask(value.get("imageDataURL"), size), ()
     if shape == "ellipse":
         x, y, radius_x, radius_y = to_pixels(value, ("x", "y", "radiusX", "radiusY"), size)
-        return Mask.from_ellipse(x, y, radius_x, radius_y, number(value, "rotation", 0), size)
+        return Mask.from_ellipse(x, y, radius_x, radius_y, number(value, "rotation", 0), size), ()
+    outline = Polygon(rectangle_corners(value, size) if shape == "rectangle" else _corners(value, size))
+    return Mask.from_polygons([outline], size), (outline,)
+
+
+def _corners(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.float64]:
     try:
         points = np.array(value.get("points"), dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise InvalidInput("the points of a polygon must be pairs of numbers") from error
     if len(points) < 3 or not np.isfinite(points).all():
         raise InvalidInput("a polygon needs at least three points of finite numbers")
-    return Mask.from_polygons([points * (size[1] / 100, size[0] / 100)], size)
+    corners: NDArray[np.float64] = points * (size[1] / 100, size[0] / 100)
+    return corners
 
 
-def _size(item: Mapping[str, Any]) -> tuple[int, int]:
+def item_size(item: Mapping[str, Any]) -> Size:
+    """(height, width) in pixels of the image that a result item was drawn on.
+
+    Raises:
+        InvalidInput: If it does not tell it.
+    """
     size = item.get("original_height"), item.get("original_width")
     if not all(type(side) is int and 0 < side <= 1_000_000 for side in size):
         raise InvalidInput("a region needs 'original_width' and 'original_height' in pixels")
