@@ -112,9 +112,11 @@ class Chosen:
     newest: str = ""
 
 
-def select(task: AnnotatedTask, selection: Selection) -> list[ImageRecord]:
-    """The images of a task that go into a dataset; :func:`choose` also tells what does not."""
-    return list(choose(task, selection).records)
+def select(
+    task: AnnotatedTask, selection: Selection, *, splits: Mapping[str, Split] | None = None
+) -> list[ImageRecord]:
+    """The images of a task that go into a dataset; :func:`choose` also tells what does not, and explains ``splits``."""
+    return list(choose(task, selection, splits=splits).records)
 
 
 def choose(
