@@ -1,0 +1,296 @@
+"""The database of the corrections store: opened, brought to the present schema, one transaction at a time.
+
+SQLite writes wait for one another (``BEGIN IMMEDIATE``) and are on the disk when they return (``synchronous=FULL`` in
+WAL mode); erased content is overwritten (``secure_delete``). PostgreSQL runs at READ COMMITTED; writers lock the row
+of the annotation, task or project that they change.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from maskwright.errors import Busy, InvalidInput, MaskwrightError
+from maskwright.store.upgrade import upgrade
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_BUSY_TIMEOUT_S = 30.0
+_ATTEMPTS, _ATTEMPT_PAUSE_S = 10, 0.1
+_QUICK_CHECK_BYTES = 32 * 1024**2
+_POSTGRES_RETRY = ("40001", "40P01")  # serialization failure, deadlock: PostgreSQL asks to try again
+_RESTORE = "restore a backup with: maskwright restore"
+
+
+class StoreDamaged(MaskwrightError):
+    """The database holds something else than the store wrote; nothing was changed."""
+
+    status = 500
+
+
+class StoreUnavailable(MaskwrightError):
+    """The database cannot be reached or written: server down, disk full, folder read-only."""
+
+    status = 503
+
+
+class Database:
+    """An open database with the present schema. Safe for threads; every process opens its own.
+
+    Args:
+        url: ``postgresql://...``, ``sqlite:///path``, or empty for SQLite at ``path``.
+        path: The SQLite file; its folder is created.
+
+    Raises:
+        InvalidInput: If the URL is of no database that the store can use.
+        StoreDamaged: If the file is not a sound database of this store; never replaced by a new one.
+        StoreUnavailable: If it cannot be reached or written, or was made by a newer Maskwright.
+    """
+
+    def __init__(self, url: str = "", path: Path | None = None) -> None:
+        self.path: Path | None = None
+        if url and not url.startswith("sqlite:"):
+            self._engine = _postgres_engine(url)
+        else:
+            if url:
+                path = Path(url.removeprefix("sqlite:").removeprefix("//").removeprefix("/") or "")
+            if path is None or not path.name:
+                raise InvalidInput("no database: give a URL or a path of an SQLite file")
+            self.path = path
+            self._engine = _sqlite_engine(path)
+        try:
+            if self.path is not None:
+                self._open_sqlite(self.path)
+            else:
+                self._patiently(lambda: self.write(upgrade))
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is SQLite rather than PostgreSQL."""
+        return self._engine.dialect.name == "sqlite"
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ON CONFLICT in the database's own dialect."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one transaction that is on the disk when this returns; nothing of it if it raises.
+
+        ``work`` may run again when PostgreSQL breaks a deadlock, so it must change nothing outside the database.
+
+        Raises:
+            Busy: If other writers did not let go in time.
+            StoreDamaged, StoreUnavailable: As for opening.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                with _writing(self._engine) as connection:
+                    return work(connection)
+            except Busy as error:
+                if not isinstance(error, _TryAgain) or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_ATTEMPT_PAUSE_S * attempt)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def read(self, *, steady: bool = False) -> Iterator[Connection]:
+        """A transaction for reading. ``steady``: everything read in it is of one moment (always so on SQLite)."""
+        with _named_errors(), self._engine.connect() as connection:
+            if steady and not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """A connection for commands that refuse to run in a transaction, such as VACUUM."""
+        with _named_errors(), self._engine.connect() as connection:
+            options = {"maskwright_bare": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+            yield connection.execution_options(**options)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _open_sqlite(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            present = path.exists()
+            size = path.stat().st_size if present else 0
+        except OSError as error:
+            raise StoreUnavailable(f"the corrections database cannot be opened: {error.strerror}") from None
+        if not present:
+            if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal")):
+                raise StoreDamaged(
+                    f"{path.name} is gone but its journal is still there, with corrections in it; put the file back "
+                    f"beside it, or {_RESTORE}"
+                )
+            self._create(path)
+        elif size == 0:
+            raise StoreDamaged(f"{path.name} is empty: it was cut off; remove it to begin anew, or {_RESTORE}")
+        self._patiently(lambda: self.write(upgrade))
+        if present and size <= _QUICK_CHECK_BYTES:
+            self.check()
+
+    def check(self) -> None:
+        """Let SQLite read every page of the file and judge it (PostgreSQL: nothing to do).
+
+        Raises:
+            StoreDamaged: If it finds a fault.
+        """
+        if self.is_sqlite:
+            with self.read() as connection:
+                verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            if verdict != "ok":
+                _log.error("the corrections database is damaged: %s", verdict)
+                raise StoreDamaged(f"the corrections database is damaged; {_RESTORE}")
+
+    def _create(self, path: Path) -> None:
+        """Make the file beside and link it in whole, so that an empty one at its place always means a loss."""
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.new-")
+            os.close(handle)
+        except OSError as error:
+            raise StoreUnavailable(f"the corrections database cannot be created: {error.strerror}") from None
+        temporary = Path(name)
+        engine = _sqlite_engine(temporary)
+        try:
+            with _writing(engine) as connection:
+                upgrade(connection)
+            engine.dispose()
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return  # another process was first
+            except OSError:  # a file system without links
+                if not path.exists():
+                    temporary.rename(path)
+            _sync_folder(path.parent)
+        finally:
+            engine.dispose()
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return work()
+            except Busy:
+                time.sleep(_ATTEMPT_PAUSE_S)
+        return work()
+
+
+class _TryAgain(Busy):
+    """The database itself asks for another attempt."""
+
+
+def _postgres_engine(url: str) -> Engine:
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            url = "postgresql+psycopg://" + url.removeprefix(prefix)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidInput("MASKWRIGHT_DATABASE_URL is no database URL such as postgresql://user@host/name") from None
+    if parsed.drivername != "postgresql+psycopg":
+        raise InvalidInput("MASKWRIGHT_DATABASE_URL must begin with postgresql:// (or be empty for SQLite)")
+    try:
+        return create_engine(parsed, pool_pre_ping=True, pool_size=8, max_overflow=24, pool_timeout=_BUSY_TIMEOUT_S)
+    except ImportError:
+        raise InvalidInput("PostgreSQL needs the extra: pip install 'maskwright[postgres]'") from None
+
+
+def _sqlite_engine(path: Path) -> Engine:
+    # mode=rw: SQLite itself must never make a new, empty file in place of one that is gone.
+    location = f"sqlite:///file:{_quoted(path.absolute())}?mode=rw&uri=true"
+    engine = create_engine(
+        location, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_size=8, max_overflow=24, pool_timeout=_BUSY_TIMEOUT_S
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _quoted(path: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(str(path))
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    cursor = connection.cursor()
+    for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {setting}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if not options.get("maskwright_bare"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("maskwright_write") else "BEGIN")
+
+
+@contextmanager
+def _writing(engine: Engine) -> Iterator[Connection]:
+    with _named_errors(), engine.connect() as connection:
+        connection = connection.execution_options(maskwright_write=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout:
+        raise Busy("the corrections database has no free connection") from None
+    except DBAPIError as error:
+        raise _named(error) from error
+    except SQLAlchemyError as error:
+        _log.error("the corrections database failed: %s", error)
+        raise StoreUnavailable(f"the corrections database failed ({type(error).__name__}); see the log") from error
+
+
+def _named(error: DBAPIError) -> MaskwrightError:
+    """The driver's error in words that may be shown; its own text, which may hold paths and hosts, goes to the log."""
+    text = str(error.orig).lower()
+    state = getattr(error.orig, "sqlstate", None)
+    if state in _POSTGRES_RETRY:
+        return _TryAgain("the corrections database is busy")
+    if "locked" in text and state is None:
+        return Busy("the corrections database is locked by another writer")
+    _log.error("the corrections database failed: %s", error.orig)
+    if "malformed" in text or "not a database" in text or "corrupt" in text:
+        return StoreDamaged(f"the corrections database is damaged; {_RESTORE}")
+    if "disk is full" in text or "disk i/o" in text or state in ("53100",):
+        return StoreUnavailable("the disk of the corrections database is full or failing; free some space")
+    if "readonly" in text or "read-only" in text:
+        return StoreUnavailable("the corrections database cannot be written: its folder is read-only")
+    if "unable to open" in text:
+        return StoreUnavailable("the corrections database cannot be opened: check the folder and its permissions")
+    return StoreUnavailable(f"the corrections database failed ({type(error.orig).__name__}); see the log")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

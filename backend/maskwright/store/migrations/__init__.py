@@ -1,0 +1,1 @@
+"""Alembic migrations of the corrections store; ``database`` runs them when it opens."""
