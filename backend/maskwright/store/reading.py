@@ -12,7 +12,7 @@ from maskwright.annotated import AnnotationKind
 from maskwright.errors import NotFound
 from maskwright.store.database import Database
 from maskwright.store.documents import splice_task, unpack
-from maskwright.store.records import Head, ProjectStoreCounts, Stored
+from maskwright.store.records import Head, Stored
 from maskwright.store.schema import annotation_rows, corrections, projects, proposals, task_versions, tasks
 from maskwright.store.states import chunks
 from maskwright.store.times import to_text
@@ -200,7 +200,7 @@ def proposal_documents(connection: Connection, ids: Sequence[int]) -> dict[int, 
     return found
 
 
-def _page_documents(connection: Connection, project: Projectnumbers: Sequence[int]) -> Iterator[bytes]:
+def _page_documents(connection: Connection, project: ProjectRow, numbers: Sequence[int]) -> Iterator[bytes]:
     query = (
         select(tasks.c.number, task_versions.c.document, task_versions.c.nbytes, task_versions.c.digest)
         .outerjoin(task_versions, task_versions.c.id == tasks.c.head_id)
