@@ -1,0 +1,80 @@
+"""The JSON text of single tasks on its way into an export, and where each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+_BEGINNING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task begins, for messages.
+
+    Attributes:
+        name: A file's name, or a phrase such as ``task 12 of project 3``.
+        line: Counted from 1; 0 where the source has no lines.
+        column: Bytes from the beginning of the line, counted from 1.
+    """
+
+    name: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}, line {self.line}, column {self.column}" if self.line else self.name
+
+    def moved(self, line: int, column: int) -> Place:
+        """The place at a line and column (counted from 1) of the text that begins here."""
+        if not self.line:
+            return Place(self.name, line, column)
+        return Place(self.name, self.line + line - 1, column if line > 1 else self.column + column - 1)
+
+
+class TaskDocument(NamedTuple):
+    """One task: its JSON text and where it was found."""
+
+    data: bytes
+    place: Place
+
+
+class Fault(NamedTuple):
+    """What is wrong with a JSON text, and where."""
+
+    place: Place
+    reason: str
+    is_cut_off: bool
+
+
+def find_fault(document: TaskDocument) -> Fault | None:
+    """The first place at which a task's text breaks the rules of JSON; None if it does not."""
+    try:
+        orjson.loads(document.data)
+    except orjson.JSONDecodeError as error:
+        if error.doc:
+            where = document.place.moved(error.lineno, error.colno)
+            return Fault(where, error.msg, error.msg.startswith("unexpected end of data"))
+        return _encoding_fault(document)
+    except RecursionError:
+        return Fault(document.place, "nested too deeply", is_cut_off=False)
+    return None
+
+
+def _encoding_fault(document: TaskDocument) -> Fault:
+    try:
+        document.data.decode()
+    except UnicodeDecodeError as error:
+        lines = document.data.count(b"\n", 0, error.start)
+        column = error.start - document.data.rfind(b"\n", 0, error.start)
+        is_cut_off = error.start >= len(document.data) - 3
+        return Fault(document.place.moved(lines + 1, column), "not UTF-8 text", is_cut_off)
+    return Fault(document.place, "empty, or a surrogate that JSON may not hold", not document.data)
+
+
+def beginning(document: TaskDocument) -> str:
+    """The first characters of a task's text, for messages."""
+    text = document.data[:_BEGINNING].decode("utf-8", "replace")
+    return " ".join(text.split())

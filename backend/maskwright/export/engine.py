@@ -1,0 +1,267 @@
+"""An export from its first task to the last file: in chunks, on all cores, resumable, visible only when it is whole.
+
+The bytes written depend on the tasks and the options alone: not on the number of processes, nor on interruptions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from maskwright.annotated import TaskReader
+from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.documents import Place, TaskDocument
+from maskwright.export.journal import Workplace
+from maskwright.export.publish import RECORD, check_free, checksum, complete, publish
+from maskwright.export.records import Dataset, Format, ImageRecord, Split
+from maskwright.export.report import ExportReport
+from maskwright.export.selection import Selection
+from maskwright.export.shards import read_rows
+from maskwright.export.tally import Tally
+from maskwright.export.work import ImageFetcher, Job, Outcome, WrittenFile
+from maskwright.export.workers import Workers, result_of
+
+CHUNK_TASKS = 64
+CHUNK_BYTES = 8 << 20
+SAMPLES = 12
+"""Images that the contact sheet shows."""
+
+_AHEAD = 2
+"""Chunks in work or waiting per process; more would only take memory."""
+
+Progress = Callable[[int, int], None]
+"""Told after every chunk: tasks finished, bytes of their JSON texts."""
+
+
+Sample = tuple[ImageRecord, bytes | None]
+"""An image for the contact sheet, with its encoded file where that is at hand."""
+
+Companions = Callable[[Tally, Sequence[Sample], Sequence[WrittenFile]], Iterable[tuple[str, bytes]]]
+"""Makes the files that go beside a dataset (data card, contact sheet): (relative path, content)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to export, and how.
+
+    Attributes:
+        reader: Reads the platform's JSON of a task.
+        selection: Chooses the regions of a task, image by image.
+        format: How images are written.
+        dataset: What is true of all images.
+        settings: What the user asked for, as JSON values. It goes into ``dataset.json``, and an interrupted export
+            goes on only under the same.
+        splits: The part of each image by its key, where that was found beforehand.
+        images: Where image files come from, or None.
+        companions: Makes the files beside the dataset, or None.
+    """
+
+    reader: TaskReader
+    selection: Selection
+    format: Format
+    dataset: Dataset
+    settings: Mapping[str, Any]
+    splits: Mapping[str, Split] | None = None
+    images: ImageFetcher | None = None
+    companions: Companions | None = None
+
+    def fingerprint(self) -> str:
+        """The same for plans that write the same."""
+        settings = [
+            dict(self.settings),
+            self.selection.to_json(),
+            self.format.name,
+            asdict(self.dataset),
+            version("maskwright"),
+        ]
+        text = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS, default=str)
+        return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def run_export(
+    source: Iterable[TaskDocument | tuple[bytes, str]],
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a dataset.
+
+    Args:
+        source: The tasks in order: their JSON texts, and where each was found.
+        plan: What to write.
+        out: Folder of the dataset; made if need be.
+        workers: Processes that render; a small export is done in this one.
+        progress: Told how far it is.
+        resume: Whether to go on with an interrupted export of the same plan.
+        overwrite: Whether files that no export wrote may be replaced.
+
+    Raises:
+        InvalidInput: If a task or the folder is at fault; the message names the place.
+        MaskwrightError: If the source fails otherwise, or the disk does; running it again goes on.
+    """
+    began = time.monotonic()
+    with Workplace(out) as place:
+        try:
+            complete(place)
+            check_free(out, [RECORD, *getattr(plan.format, "indexes", ())], overwrite=overwrite)
+            place.begin(plan.fingerprint(), resume=resume)
+            run = _Run(plan, place, progress)
+            run.render(source, workers)
+            report = run.finish(overwrite)
+            place.clear()
+        except OSError as error:
+            raise MaskwrightError(
+                f"cannot write to {out}: {error.strerror or type(error).__name__}; nothing was published. "
+                "Once that is mended, run the command again: it goes on where it stopped"
+            ) from error
+    return ExportReport(**{**vars(report), "seconds": time.monotonic() - began})
+
+
+class _Run:
+    def __init__(self, plan: Plan, place: Workplace, progress: Progress | None) -> None:
+        self._plan, self._place, self._progress = plan, place, progress
+        self._job = Job(
+            plan.reader, plan.selection, plan.format, plan.dataset, plan.splits, plan.images, place.dataset,
+            place.shards,
+        )  # fmt: skip
+        self._outcomes: dict[int, Outcome] = {}
+        self._pending: dict[Future[Outcome], _Chunk] = {}
+        self._samples: list[tuple[bytes, int, TaskDocument]] = []
+        self._done_tasks = self._done_bytes = self._resumed = 0
+
+    def render(self, source: Iterable[TaskDocument | tuple[bytes, str]], workers: int) -> None:
+        chunks = _chunks(source)
+        opening = [chunk for _, chunk in zip(range(2), chunks, strict=False)]
+        with Workers(self._job, workers if len(opening) > 1 else 1) as pool:
+            try:
+                for chunk in chain(opening, chunks):
+                    self._sample(chunk)
+                    finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
+                    if finished is not None:
+                        self._resumed += len(chunk.documents)
+                        self._count(chunk, finished)
+                        continue
+                    self._pending[pool.submit(chunk.number, chunk.documents)] = chunk
+                    while len(self._pending) >= max(workers, 1) * _AHEAD:
+                        self._take()
+            except MaskwrightError:
+                # A fault in a task further up may be why the source could not be split there; it comes first.
+                while self._pending:
+                    self._take()
+                raise
+            while self._pending:
+                self._take()
+
+    def finish(self, overwrite: bool) -> ExportReport:
+        plan, place = self._plan, self._place
+        tally = Tally()
+        files: dict[str, WrittenFile] = {}
+        for number in sorted(self._outcomes):
+            tally.add(self._outcomes[number].tally)
+            for file in self._outcomes[number].files:
+                if files.setdefault(file.path, file) != file:
+                    raise InvalidInput(
+                        f"two images would be written to {file.path}, with different content: their addresses end "
+                        "alike; export them into different folders, or rename one"
+                    )
+        shards = [self._job.shard(number) for number in sorted(self._outcomes)]
+        written = plan.format.finish(place.dataset, partial(read_rows, shards), plan.dataset)
+        for path in written:
+            files[path] = WrittenFile(path, *checksum(place.dataset / path))
+        if plan.companions is not None:
+            for path, content in plan.companions(tally, self._sample_records(), tuple(files.values())):
+                (place.dataset / path).write_bytes(content)
+                files[path] = WrittenFile(path, *checksum(place.dataset / path))
+        check_free(place.out, [RECORD, *files], overwrite=overwrite)
+        record = {
+            "format": plan.format.name,
+            "maskwright": version("maskwright"),
+            "settings": dict(plan.settings),
+            "categories": dict(plan.dataset.categories),
+            "images": tally.images,
+            "regions": tally.regions,
+        }
+        publish(place, files.values(), written[-1], record)
+        return ExportReport(plan.format.name, tally, written[-1], len(files), self._resumed)
+
+    def _take(self) -> None:
+        """Wait for a chunk to be finished. Of several that failed, the first one's failure is raised."""
+        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        if any(future.exception() is not None for future in done):
+            done, _ = wait(self._pending)
+        for future in sorted(done, key=lambda future: self._pending[future].number):
+            chunk = self._pending.pop(future)
+            outcome = result_of(future)
+            self._place.note(chunk.number, chunk.digest, outcome)
+            self._count(chunk, outcome)
+
+    def _count(self, chunk: _Chunk, outcome: Outcome) -> None:
+        self._outcomes[chunk.number] = outcome
+        self._done_tasks += len(chunk.documents)
+        self._done_bytes += sum(len(document.data) for document in chunk.documents)
+        if self._progress is not None:
+            self._progress(self._done_tasks, self._done_bytes)
+
+    def _sample(self, chunk: _Chunk) -> None:
+        """Keep the tasks with the smallest digests: a choice at random that is the same every time."""
+        if self._plan.companions is None:
+            return
+        for index, (document, digest) in enumerate(zip(chunk.documents, chunk.digests, strict=True)):
+            # heapq keeps the smallest on top, so the digest is turned round.
+            entry = (bytes(255 - byte for byte in digest), -(chunk.number * CHUNK_TASKS + index), document)
+            if len(self._samples) < SAMPLES:
+                heapq.heappush(self._samples, entry)
+            else:
+                heapq.heappushpop(self._samples, entry)
+
+    def _sample_records(self) -> list[Sample]:
+        samples: list[Sample] = []
+        for _, _, document in sorted(self._samples, key=lambda entry: -entry[1]):
+            for record in self._job.records(document, Tally()):
+                image = self._job.fetch(record.source, record.file_name)
+                samples.append((record, image))
+        return samples[:SAMPLES]
+
+
+class _Chunk(NamedTuple):
+    number: int
+    documents: list[TaskDocument]
+    digests: list[bytes]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.blake2b(b"".join(self.digests), digest_size=16).hexdigest()
+
+
+def _chunks(source: Iterable[TaskDocument | tuple[bytes, str]]) -> Iterator[_Chunk]:
+    documents: list[TaskDocument] = []
+    held = number = 0
+    for data, where in source:
+        document = TaskDocument(data, where if isinstance(where, Place) else Place(where))
+        documents.append(document)
+        held += len(data)
+        if len(documents) == CHUNK_TASKS or held >= CHUNK_BYTES:
+            yield _chunk(number, documents)
+            documents, held, number = [], 0, number + 1
+    if documents:
+        yield _chunk(number, documents)
+
+
+def _chunk(number: int, documents: list[TaskDocument]) -> _Chunk:
+    # The place is not part of it: a task that moved to another line is still the same.
+    return _Chunk(number, documents, [hashlib.blake2b(d.data, digest_size=16).digest() for d in documents])

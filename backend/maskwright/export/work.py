@@ -1,0 +1,160 @@
+"""The work on one chunk of tasks: read, select, render, write to disk. It runs in many processes at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol
+
+from maskwright.annotated import TaskImage, TaskReader
+from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.documents import TaskDocument, beginning, find_fault
+from maskwright.export.file_names import file_name
+from maskwright.export.records import Dataset, Format, ImageRecord, Split
+from maskwright.export.selection import Selection, choose
+from maskwright.export.shards import write_shard
+from maskwright.export.tally import Tally
+from maskwright.images import read_header
+from maskwright.masks import Size
+
+
+class ImageFetcher(Protocol):
+    """Finds the encoded bytes of images; a value that can be pickled."""
+
+    def __call__(self, source: str, file_name: str) -> bytes | None:
+        """The file behind an address of the platform; None where it cannot be had."""
+        ...
+
+
+class WrittenFile(NamedTuple):
+    """A file of the dataset: relative POSIX path, bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Outcome(NamedTuple):
+    """What a chunk came to: the checksum of its shard, its files, its counts."""
+
+    shard: str
+    files: tuple[WrittenFile, ...]
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all chunks. Can be pickled.
+
+    Attributes:
+        reader: Reads the platform's JSON of a task.
+        selection: Chooses regions.
+        format: Renders images.
+        dataset: What is true of all images.
+        splits: The part of each image by its key, where that was found beforehand.
+        images: Where image files come from, or None.
+        folder: Where files of the dataset are put together.
+        shards: Where rows go.
+    """
+
+    reader: TaskReader
+    selection: Selection
+    format: Format
+    dataset: Dataset
+    splits: Mapping[str, Split] | None
+    images: ImageFetcher | None
+    folder: Path
+    shards: Path
+
+    def shard(self, chunk: int) -> Path:
+        """The file of a chunk's rows."""
+        return self.shards / f"{chunk:08d}"
+
+    def run(self, chunk: int, documents: Sequence[TaskDocument]) -> Outcome:
+        """Render some tasks and write them to disk.
+
+        Raises:
+            InvalidInput: If a task cannot be read or has a class that the dataset has not; the message names the place.
+            OSError: If the disk refuses.
+        """
+        tally = Tally()
+        rows: list[tuple[str, bytes]] = []
+        files: list[WrittenFile] = []
+        for document in documents:
+            tally.tasks += 1
+            for record in self.records(document, tally):
+                rendered = self.format.render(record, self.dataset, self._image(record, tally))
+                rows += rendered.rows
+                files += [self._write(path, content) for path, content in rendered.files]
+                tally.add_record(record, rendered.lost)
+        return Outcome(write_shard(self.shard(chunk), rows), tuple(files), tally)
+
+    def records(self, document: TaskDocument, tally: Tally) -> list[ImageRecord]:
+        """The images of a task as they go into the dataset.
+
+        Raises:
+            InvalidInput: See :meth:`run`.
+        """
+        try:
+            task = self.reader(document.data)
+            chosen = choose(task, self.selection, splits=self.splits, size_of=self._size_of)
+            tally.add_chosen(chosen)
+            return [self._checked(record) for record in chosen.records]
+        except InvalidInput as error:
+            fault = find_fault(document)
+            if fault is not None:
+                raise InvalidInput(
+                    f"{fault.place}: {fault.reason}, in the task that begins {beginning(document)!r}"
+                ) from error
+            raise type(error)(f"{document.place}: {error}") from error
+
+    def _checked(self, record: ImageRecord) -> ImageRecord:
+        path = PurePosixPath(record.file_name)
+        if not record.file_name or path.is_absolute() or ".." in path.parts:
+            raise InvalidInput(f"{record.file_name!r} is no name for a file in a dataset")
+        for region in record.regions:
+            if region.label not in self.dataset.categories:
+                raise InvalidInput(
+                    f"task {record.task} has a region of class {region.label!r}, which is not among the dataset's "
+                    "categories; add it to them, or leave it out with --exclude"
+                )
+        return record
+
+    def _size_of(self, image: TaskImage) -> Size | None:
+        """(H, W) of an image that nobody drew on, from its file if that is at hand."""
+        found = self.fetch(image.source, file_name(image.source))
+        try:
+            return None if found is None else read_header(found).size
+        except MaskwrightError:
+            return None
+
+    def _image(self, record: ImageRecord, tally: Tally) -> bytes | None:
+        if not (self.format.wants_image and self.dataset.image_files):
+            return None
+        found = self.fetch(record.source, record.file_name)
+        if found is None:
+            tally.missing_images += 1
+            tally.add_problem(f"the file of image {record.source!r} (task {record.task}) is not at hand")
+        return found
+
+    def fetch(self, source: str, file_name: str) -> bytes | None:
+        """The encoded file of an image, or None where it cannot be had."""
+        if self.images is None:
+            return None
+        try:
+            return self.images(source, file_name)
+        except MaskwrightError:
+            return None
+
+    def _write(self, relative: str, content: bytes) -> WrittenFile:
+        path = self.folder / relative
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise InvalidInput(f"{relative!r} leads out of the dataset's folder")
+        sha256 = hashlib.sha256(content).hexdigest()
+        temporary = path.with_name(f".{path.name[-200:]}.{sha256[:16]}.new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+        return WrittenFile(relative, len(content), sha256)
