@@ -88,10 +88,12 @@ class CorrectionsStore(CorrectionsReading, CorrectionsWriting, EventHints, Regis
         }
 
         def work(connection: Connection) -> ProjectRow:
-            row = {"title": "", "label_config": "", **told, "created_at": now(), "full_sync_needed_at": 0}
+            row: dict[str, str | int] = {"title": "", "label_config": "", **told}
+            row.update(created_at=now(), full_sync_needed_at=0)
             statement = self.database.insert(projects).values(**key, **row)
             statement = statement.on_conflict_do_update(index_elements=list(key), set_=told or {"number": number})
-            return project_row(connection.execute(statement.returning(*projects.c)).one())
+            made: ProjectRow = project_row(connection.execute(statement.returning(*projects.c)).one())
+            return made
 
         known = self.find_project(platform, server, number)
         if known is not None and all(getattr(known, name) == value for name, value in told.items()):

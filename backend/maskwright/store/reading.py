@@ -192,7 +192,7 @@ def newest_proposals(connection: Connection, project_id: int, numbers: Sequence[
 
 def proposal_documents(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
     """Documents of proposals by the store's ids; erased ones are left out."""
-    found = {}
+    found: dict[int, bytes] = {}
     for part in chunks(ids):
         query = select(proposals.c.id, proposals.c.document, proposals.c.nbytes, proposals.c.digest)
         query = query.where(proposals.c.id.in_(part), proposals.c.document.is_not(None))
