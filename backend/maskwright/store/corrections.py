@@ -8,6 +8,7 @@ back as the platform's own documents (``reading``). Snapshots, erasure and backu
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -88,7 +89,7 @@ class CorrectionsStore(CorrectionsReading, CorrectionsWriting, EventHints, Regis
         }
 
         def work(connection: Connection) -> ProjectRow:
-            row: dict[str, str | int] = {"title": "", "label_config": "", **told}
+            row: dict[str, Any] = {"title": "", "label_config": "", **told}
             row.update(created_at=now(), full_sync_needed_at=0)
             statement = self.database.insert(projects).values(**key, **row)
             statement = statement.on_conflict_do_update(index_elements=list(key), set_=told or {"number": number})

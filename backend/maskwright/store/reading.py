@@ -12,7 +12,7 @@ from maskwright.annotated import AnnotationKind
 from maskwright.errors import NotFound
 from maskwright.store.database import Database
 from maskwright.store.documents import splice_task, unpack
-from maskwright.store.records import Head, Stored
+from maskwright.store.records import Head, ProjectRow, Stored, StoreCounts
 from maskwright.store.schema import annotation_rows, corrections, projects, proposals, task_versions, tasks
 from maskwright.store.states import chunks
 from maskwright.store.times import to_text
