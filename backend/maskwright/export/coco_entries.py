@@ -10,7 +10,6 @@ import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,24 +88,6 @@ def read_rings(segmentation: list[Any]) -> list[NDArray[np.float64]]:
         InvalidInput: If one is malformed.
     """
     return [_ring(position, ring) for position, ring in enumerate(segmentation)]
-
-
-def locate_image(folder: Path, file_name: str) -> Path:
-    """The file that a COCO file names, which must lie in a folder wherever links lead.
-
-    Raises:
-        InvalidInput: If it is not there or lies elsewhere.
-    """
-    try:
-        root, path = folder.resolve(), (folder / file_name).resolve()
-        inside, there = path.is_relative_to(root), path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"file_name {shown(file_name)} cannot be a file's name") from error
-    if not inside:
-        raise InvalidInput(f"file_name {shown(file_name)} leads out of the folder of images; name a file inside it")
-    if not there:
-        raise InvalidInput(f"there is no file {shown(file_name)} in the folder of images")
-    return path
 
 
 def identifier(value: object) -> Identifier | None:

@@ -19,11 +19,11 @@ from maskwright.export.coco_entries import (
     by,
     entry_title,
     identifier,
-    locate_image,
     read_image,
     read_mask,
     shown,
 )
+from maskwright.export.image_folder import locate_image
 from maskwright.images import Image, ImageLimits, load_image
 from maskwright.masks import Mask
 

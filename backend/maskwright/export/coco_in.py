@@ -1,0 +1,170 @@
+"""COCO files of any size in: image by image with its regions, wherever the annotations stand in the file.
+
+The file is read twice: first its entries are checked and found (``coco_index``), then those of one image after the
+other are made into masks. So it must be a regular file; its annotations may come before its images and in any order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+
+from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.coco_entries import CocoImage, entry_title, identifier, read_image, read_mask, read_rings
+from maskwright.export.coco_index import CocoIndex
+from maskwright.masks import Mask, Polygon, Size
+from maskwright.regions import Provenance, Region
+
+SizeOf = Callable[[CocoImage], Size | None]
+"""Tells (H, W) of an image as displayed, or None where it is not known; refuses an image whose size is wrong."""
+
+_PROVENANCE = Provenance("import")
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedImage:
+    """An image of a COCO file.
+
+    Attributes:
+        title: What it is called in messages.
+        file_name: As written; it may lead anywhere, see ``image_folder``.
+        size: (H, W) in pixels, or None where nothing tells it; then it has no region.
+        regions: In the file's order. ``outlines`` are the polygons as written, ``key`` is ``coco-<id>``, ``score`` is 1
+            where none is written. A region with a box and no segmentation holds the pixels of the box.
+        without_pixels: Titles of annotations that hold no pixel; they are not among the regions.
+        boxes: Titles of the regions that have a box and no segmentation.
+        has_scores: Whether an annotation has a score.
+    """
+
+    title: str
+    file_name: str
+    size: Size | None
+    regions: tuple[Region, ...]
+    without_pixels: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
+    has_scores: bool = False
+
+
+class CocoReader:
+    """An open COCO file; a context manager.
+
+    Args:
+        path: A regular file.
+
+    Attributes:
+        categories: Category id by name, in the file's order.
+        image_count: How many images there are.
+        annotation_count: How many annotations.
+
+    Raises:
+        InvalidInput: If the file cannot be read or is no COCO file, or an entry is wrong in anything but its shape; the
+            message names the entry and its line.
+        TooLarge: If an entry is beyond all bounds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InvalidInput(f"there is no COCO file {path} (a pipe will not do: the file is read twice)")
+        try:
+            self._file: IO[bytes] = path.open("rb")
+        except OSError as error:
+            raise InvalidInput(f"the COCO file {path} cannot be read: {error.strerror}") from error
+        self._name = path.name
+        try:
+            self._stamp = self._state()
+            self._index = CocoIndex(self._file, path.name)
+        except BaseException:
+            self._file.close()
+            raise
+        self.categories: Mapping[str, int] = self._index.categories
+        self.image_count, self.annotation_count = len(self._index.images), len(self._index.annotations)
+        self._labels = {number: name for name, number in self.categories.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def images(self, size_of: SizeOf | None = None) -> Iterator[ImportedImage]:
+        """Every image in the order of the list, with its regions.
+
+        Args:
+            size_of: Asked for every image; its answer comes before what the file says.
+
+        Raises:
+            InvalidInput: If an annotation's shape is malformed or of another size than its image, or the file has
+                changed since it was opened.
+            TooLarge: If a shape is beyond all bounds.
+        """
+        for place in range(self.image_count):
+            _, image = read_image(place, self._index.image(place))
+            try:
+                size = size_of(image) if size_of is not None else None
+            except MaskwrightError as error:
+                raise self._index.located(error, self._index.images.offsets[place]) from error
+            yield self._read(replace(image, size=size or image.size), self._index.annotations_of(place))
+        if self._state() != self._stamp:
+            raise InvalidInput(f"{self._name} was changed while it was read; run the import again")
+
+    def _read(self, image: CocoImage, places: list[int]) -> ImportedImage:
+        regions: list[Region] = []
+        without_pixels: list[str] = []
+        boxes: list[str] = []
+        has_scores = False
+        for place in places:
+            entry = self._index.annotation(place)
+            title = entry_title("annotation", place, entry)
+            is_box = entry.get("segmentation") in (None, []) and bool(entry.get("bbox"))
+            try:
+                mask, outlines = _box(title, entry, image) if is_box else _shape(title, entry, image)
+            except MaskwrightError as error:
+                raise self._index.located(error, self._index.annotations.offsets[place]) from error
+            # Run lengths bring their size; where nothing else tells it, what follows must agree with the first.
+            image = image if image.size else replace(image, size=mask.size)
+            has_scores = has_scores or "score" in entry
+            if mask.is_empty:
+                without_pixels.append(title)
+                continue
+            boxes += [title] if is_box else []
+            number = identifier(entry.get("id"))
+            regions.append(
+                Region(
+                    mask, self._labels[entry["category_id"]], float(entry.get("score", 1)), _PROVENANCE,
+                    key=f"coco-#{place}" if number is None else f"coco-{number}", outlines=outlines,
+                    is_crowd=bool(entry.get("iscrowd")),
+                )
+            )  # fmt: skip
+        return ImportedImage(
+            image.title, image.file_name, image.size, tuple(regions), tuple(without_pixels), tuple(boxes), has_scores
+        )
+
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+
+def _shape(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
+    mask = read_mask(title, entry, image)
+    segmentation = entry["segmentation"]
+    drawn = read_rings(segmentation) if isinstance(segmentation, list) else []
+    return mask, tuple(Polygon(ring) for ring in drawn)
+
+
+def _box(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
+    if image.size is None:
+        raise InvalidInput(
+            f"{title}: its box needs the height and width of {image.title}, which the file does not give"
+        )
+    x, y, width, height = entry["bbox"]
+    corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+    outline = Polygon(np.array(corners, dtype=np.float64))
+    return Mask.from_polygons([outline], image.size), (outline,)
