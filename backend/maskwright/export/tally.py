@@ -10,7 +10,6 @@ from typing import Any
 
 from maskwright.export.agreement import Agreement
 from maskwright.export.records import ImageRecord, Loss
-from maskwright.export.samples import MOST_SAMPLES, Sample, lowest, rank_of, sample_of
 from maskwright.export.selection import Chosen, moment
 
 MOST_PROBLEMS = 20
@@ -103,7 +102,6 @@ class Tally:
         problem_count: Sentences about what could not be read.
         problems: The first of these sentences.
         newest: Time of the newest annotation that counts, or empty.
-        samples: Images for the contact sheet.
     """
 
     tasks: int = 0
@@ -120,7 +118,6 @@ class Tally:
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     newest: str = ""
-    samples: list[Sample] = field(default_factory=list)
 
     @property
     def regions(self) -> int:
@@ -157,8 +154,6 @@ class Tally:
             self.classes[label].images += 1
         for loss in lost:
             self.classes.setdefault(loss.label, ClassFigures()).add_loss(loss.reason, 1, loss.pixels)
-        if len(self.samples) < MOST_SAMPLES or rank_of(record.key) < self.samples[-1].rank:
-            self.samples = lowest([*self.samples, sample_of(record)])
 
     def add_problem(self, sentence: str) -> None:
         """Count a problem, and keep its sentence if there are not too many yet."""
@@ -184,14 +179,12 @@ class Tally:
         for label, figures in other.classes.items():
             self.classes.setdefault(label, ClassFigures()).add(figures)
         self.newest = _later(self.newest, other.newest)
-        self.samples = lowest([*self.samples, *other.samples])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         plain = dict(vars(self))
         plain["agreement"] = self.agreement.to_json()
         plain["classes"] = {label: dict(vars(figures)) for label, figures in self.classes.items()}
-        plain["samples"] = [sample.to_json() for sample in self.samples]
         return plain
 
     @classmethod
@@ -203,7 +196,6 @@ class Tally:
         values["problems"] = list(values["problems"])
         values["agreement"] = Agreement.from_json(values["agreement"])
         values["classes"] = {label: _figures(figures) for label, figures in values["classes"].items()}
-        values["samples"] = [Sample.from_json(sample) for sample in values["samples"]]
         return cls(**values)
 
 

@@ -70,7 +70,7 @@ def draw_overlay(
     for mask, label, score in shown:
         text = " ".join(part for part in (label, None if score is None else f"{score:.2f}") if part)
         if text:
-            font, text = _readable(text, font_size)
+            font, text = readable_font(text, font_size)
             _caption(draw, font, text, mask.box, chosen[label], taken)
     return np.array(picture)
 
@@ -87,8 +87,13 @@ def _tint(canvas: NDArray[np.uint8], mask: Mask, colour: Colour, line: int) -> N
     cv2.drawContours(canvas, outlines, -1, colour, line, cv2.LINE_AA)
 
 
-def _readable(text: str, size: int) -> tuple[Font, str]:
-    """A font that can write the text, and the text as it can be written."""
+def readable_font(text: str, size: int) -> tuple[Font, str]:
+    """A font that can write a text, and the text as it can be written with it.
+
+    Args:
+        text: Any Unicode.
+        size: In pixels.
+    """
     builtin = ImageFont.load_default(size)
     if text.isascii():
         return builtin, text
