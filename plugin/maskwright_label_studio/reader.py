@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from maskwright_label_studio.reader_images import TaskImages
 from maskwright_label_studio.results import companion_labels, draws_mask, labels_of, result_to_region
 
 _WHAT = "the task"
+_NAME_AND_NUMBER = re.compile(r", ?(\d+)$")
 _TIME_LENGTH = len("2026-11-21T02:46:43.910663Z")
 _EXPORT_HINT = "export the project as 'JSON' in Label Studio (the first format of its Export window) and give that file"
 
@@ -94,6 +96,8 @@ def _annotation(
     person = None if is_prediction else _person(document)
     regions: dict[int, list[Region]] = {}
     problems: list[str] = []
+    if not isinstance(document.get("result"), list):
+        problems.append(f"{origin} {number}: it comes without its 'result'; read the task with all of its fields")
     for index, item, labels in _drawn_items(document):
         where = f"{origin} {number}, region {_text(item.get('id')) or f'number {index + 1}'}"
         try:
@@ -171,15 +175,14 @@ def _kind(document: Mapping[str, Any], origin: str) -> AnnotationKind:
 
 
 def _person(document: Mapping[str, Any]) -> str | None:
-    """Who made it: number or address under ``completed_by``, of drafts under ``user``."""
-    for key in ("completed_by", "user", "created_username"):
-        who = document.get(key)
-        if isinstance(who, dict):
-            # The number first: exports of one project name a person by number or by object.
-            who = who.get("id") or who.get("email") or who.get("username")
-        if text := _text(who).strip(" ,"):
-            return text
-    return None
+    """Who made it, by number where one is told: under ``completed_by``; of drafts, behind a name (``ann@x.org, 7``)."""
+    who = document.get("completed_by")
+    if isinstance(who, dict):
+        who = who.get("id") or who.get("email")
+    if not (text := _text(who).strip()):
+        named = _NAME_AND_NUMBER.search(_text(document.get("created_username")))
+        text = named[1] if named is not None else _text(document.get("user")).strip()
+    return text or None
 
 
 def _version_before(document: Mapping[str, Any], versions: Mapping[object, str]) -> str:

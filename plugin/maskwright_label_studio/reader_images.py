@@ -117,7 +117,7 @@ def _inferred(data: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, 
         first = next((key for key in ("image", _UNDEFINED) if key in fields), next(iter(fields), ""))
         return {key: fields[key] for key in fields if key == first}, {}
     if len(fields) == 1:
-        return {names[0]: next(iter(fields.values()))}, {}
+        return {name: addresses for name in names for addresses in fields.values()}, {}
     found: dict[str, tuple[str, ...]] = {}
     remarks: dict[str, str] = {}
     free = [key for key in fields if key not in names]

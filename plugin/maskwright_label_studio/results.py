@@ -18,6 +18,7 @@ from maskwright.regions import Provenance, Region, Source
 from maskwright_label_studio.bitmask import decode_bitmask, encode_bitmask
 from maskwright_label_studio.body import RequestBody
 from maskwright_label_studio.brush import decode_brush, encode_brush
+from maskwright_label_studio.brush_drafts import add_touches
 from maskwright_label_studio.config import Output
 from maskwright_label_studio.geometry import number, rectangle_corners, to_pixels
 from maskwright_label_studio.options import ProjectOptions
@@ -223,8 +224,7 @@ def _drawn(
     shape: str, value: dict[str, Any], size: tuple[int, int], body: RequestBody
 ) -> tuple[Mask, tuple[Polygon, ...]]:
     if shape == "brush":
-        rle = value.get("rle")
-        return decode_brush(rle if isinstance(rle, np.ndarray) else body.run_lengths(value), size), ()
+        return _painted(value, size, body), ()
     if shape == "bitmask":
         return decode_bitmask(value.get("imageDataURL"), size), ()
     if shape == "ellipse":
@@ -232,6 +232,17 @@ def _drawn(
         return Mask.from_ellipse(x, y, radius_x, radius_y, number(value, "rotation", 0), size), ()
     outline = Polygon(rectangle_corners(value, size) if shape == "rectangle" else _corners(value, size))
     return Mask.from_polygons([outline], size), (outline,)
+
+
+def _painted(value: dict[str, Any], size: Size, body: RequestBody) -> Mask:
+    rle, touches, picture = (value.get(key) for key in ("rle", "touches", "maskDataURL"))
+    if touches is None and picture is None:
+        return decode_brush(rle if isinstance(rle, np.ndarray) else body.run_lengths(value), size)
+    # Drafts hold what the browser has not yet made pixels of: in its order, pixels, the magic wand's picture, strokes.
+    mask = Mask.empty(size) if rle is None else decode_brush(body.run_lengths(value), size)
+    if picture is not None:
+        mask = mask | decode_bitmask(picture, size)
+    return mask if touches is None else add_touches(mask, touches)
 
 
 def _corners(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.float64]:
