@@ -86,8 +86,8 @@ def flatten(masks: Sequence[Mask], size: Size) -> Layers:
         if mask.size != size:
             raise InvalidInput(f"a mask of {mask.size} (height, width) in an image of {size}")
     edges = [mask.row_edges for mask in masks]
-    starts = np.unique(np.concatenate([np.zeros(1, dtype=np.int64), *edges]))
-    owners = np.full(len(starts), NOBODY, dtype=np.int64)
+    starts: NDArray[np.int64] = np.unique(np.concatenate([np.zeros(1, dtype=np.int64), *edges]))
+    owners: NDArray[np.int64] = np.full(len(starts), NOBODY, dtype=np.int64)
     for i, own in enumerate(edges):
         first, last = np.searchsorted(starts, own[::2]), np.searchsorted(starts, own[1::2])
         owners[expand(first, last - first)[1]] = i

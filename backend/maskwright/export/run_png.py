@@ -61,10 +61,9 @@ def encode_mask(mask: Mask) -> bytes:
     """An 8-bit grey PNG: 255 inside, 0 outside."""
     edges = mask.row_edges
     ends = len(edges) - bool(len(edges) and edges[-1] == mask.height * mask.width)
-    starts = edges[:ends]
-    inside = np.arange(1, len(starts) + 1) % 2
-    if not len(starts) or starts[0]:
-        starts, inside = np.concatenate([[0], starts]), np.concatenate([[0], inside])
+    outside_first = not ends or edges[0] > 0
+    starts = np.concatenate([np.zeros(int(outside_first), dtype=np.int64), edges[:ends]])
+    inside = (np.arange(len(starts)) + (not outside_first)) % 2
     return encode_runs(mask.size, starts, _BLACK_AND_WHITE[inside])
 
 

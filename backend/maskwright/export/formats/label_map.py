@@ -56,7 +56,7 @@ def encode_map(layers: Layers, values: Sequence[int], *, deep: bool) -> bytes:
         values: One value of 1 and above per mask.
         deep: Write 16-bit grey instead of 8 bits with a palette; for values above 255.
     """
-    table = np.array([0, *values], dtype=np.uint16 if deep else np.uint8)
+    table: NDArray[np.unsignedinteger] = np.array([0, *values], dtype=np.uint16 if deep else np.uint8)
     return encode_runs(layers.size, layers.starts, table[layers.owners + 1], b"" if deep else PALETTE)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -47,7 +48,7 @@ class PngFormat:
         deep = max(dataset.categories.values(), default=0) > MOST_IN_BYTE
         place = f"{record.split}/{stem(record)}" if record.split else stem(record)
         files = [(f"masks/{place}.png", encode_map(layers, values, deep=deep))]
-        instances = []
+        instances: list[dict[str, Any]] = []
         for position, region in enumerate(record.regions):
             if region.mask.is_empty:
                 continue
