@@ -143,7 +143,7 @@ def _splits(tally: Tally, selection: Selection) -> list[str]:
     rule = selection.split
     if rule is not None:
         shares = ", ".join(f"{name} {float(share):g}" for name, share in rule.shares)
-        together = {"content": "Near-duplicate images are in the same part", "image": "Each image is for itself"}
+        together = {"content": "Near-duplicate images are in the same part", "task": "Each task is for itself"}
         by = together.get(rule.by, f"Tasks with the same {_code(rule.field)} are in the same part")
         blocks.append(f"Shared out by hash: {shares}; seed {rule.seed}. {by}.")
     return blocks

@@ -25,7 +25,7 @@ from maskwright.export.file_names import file_name
 from maskwright.export.label_mapping import LabelMapping
 from maskwright.export.matching import Matching, match
 from maskwright.export.records import ImageRecord, Split
-from maskwright.export.splits import SplitRule
+from maskwright.export.splits import SplitRule, task_name
 from maskwright.masks import Size
 from maskwright.regions import Region
 
@@ -131,8 +131,9 @@ def choose(
     Args:
         task: With all its annotations.
         selection: See there.
-        splits: The part of each image by its key, where groups were found beforehand (by content). Without it, each
-            image is shared out for itself, or by the task's field.
+        splits: The part of each task by its key, where groups were found beforehand
+            (:func:`maskwright.export.grouping.share_out`). A task that is not in it is shared out for itself, or by
+            its field.
         size_of: Asked for the size (H, W) of an image that neither the task nor a region tells.
 
     Raises:
@@ -141,14 +142,14 @@ def choose(
     counted, reason = _counted(task, selection)
     if reason:
         return Chosen((), ((reason, max(1, len(task.images))),))
+    split = _split(task, selection.split, splits)
     records, unknown = [], 0
     for position, image in enumerate(task.images):
         size = image.size or _drawn_size(counted, position) or (size_of(image) if size_of is not None else None)
         if size is None:
             unknown += 1
             continue
-        record = _record(task, selection, counted, position, size)
-        records.append(replace(record, split=_split(record, selection.split, splits)))
+        records.append(replace(_record(task, selection, counted, position, size), split=split))
     left_out = (("nothing drawn, and the size of the image is not known", unknown),) if unknown else ()
     return Chosen(tuple(records), left_out, counted[0][1].updated_at)
 
@@ -262,11 +263,9 @@ def _usable(
     return tuple(kept), problems
 
 
-def _split(record: ImageRecord, rule: SplitRule | None, splits: Mapping[str, Split] | None) -> Split | None:
-    if splits is not None and record.key in splits:
-        return splits[record.key]
+def _split(task: AnnotatedTask, rule: SplitRule | None, splits: Mapping[str, Split] | None) -> Split | None:
+    if splits is not None and task.key in splits:
+        return splits[task.key]
     if rule is None:
         return None
-    if rule.field:
-        return rule.split_of(rule.group_of_field(record.task, record.data))
-    return rule.split_of(record.key)
+    return rule.split_of(rule.group_of_field(task.key, task.data) if rule.field else task_name(task.project, task.key))

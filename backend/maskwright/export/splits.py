@@ -1,10 +1,10 @@
 """Training, validation and test part: decided by hashing, so that the same rule gives the same parts everywhere.
 
-What belongs together (near-duplicate images, or tasks with the same value of a field) forms a group and goes to one
-part. The part follows from the seed and the name of the group alone. The name of a group of images is the key of its
-oldest image, that is the first in the natural order of keys, in which later tasks come later. So images added later
-never move others, with one exception: an image that resembles two groups joins them, and the younger one follows the
-older one to its part.
+Tasks that belong together (their images are near-duplicates, or they share the value of a field) form a group and go to
+one part; the images of one task always stay together. The part follows from the seed and the name of the group alone.
+The name of a group by content is that of its oldest task, that is the first in the natural order of names, in which
+later tasks come later. So tasks added later never move others, with one exception: a task that resembles two groups
+joins them, and the younger group follows the older one to its part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from maskwright.errors import InvalidInput
 from maskwright.export.records import Split
 
 CONTENT = "content"
-IMAGE = "image"
+TASK = "task"
 _FIELD = "field:"
 _NAMES: tuple[str, ...] = get_args(Split)
 _FORM = "write it as train=0.8,val=0.1,test=0.1,seed=0"
@@ -28,12 +28,12 @@ _FORM = "write it as train=0.8,val=0.1,test=0.1,seed=0"
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How images are shared out.
+    """How tasks are shared out.
 
     Attributes:
         shares: (part, share) each, in the order train, val, test; the shares add up to 1.
         seed: Another seed gives other parts.
-        by: ``content`` (near-duplicates stay together), ``image`` (each for itself) or ``field:<name>`` (tasks with
+        by: ``content`` (near-duplicates stay together), ``task`` (each for itself) or ``field:<name>`` (tasks with
             the same value of that field stay together).
 
     Raises:
@@ -50,8 +50,8 @@ class SplitRule:
             raise InvalidInput(f"a split names each of train, val and test at most once; {_FORM}")
         if any(share < 0 for _, share in self.shares) or sum(share for _, share in self.shares) != 1:
             raise InvalidInput(f"the shares of a split add up to 1; {_FORM}")
-        if self.by not in (CONTENT, IMAGE) and not self.field:
-            raise InvalidInput(f"a split is by content, by image or by field:NAME, not by {self.by!r}")
+        if self.by not in (CONTENT, TASK) and not self.field:
+            raise InvalidInput(f"a split is by content, by task or by field:NAME, not by {self.by!r}")
         ordered = tuple(sorted(self.shares, key=lambda item: _NAMES.index(item[0])))
         object.__setattr__(self, "shares", ordered)
 
@@ -119,39 +119,35 @@ class SplitRule:
 
 
 def natural_order(key: str) -> tuple[tuple[bool, int, str], ...]:
-    """A sort key under which numbers in texts count as numbers: ``1/9/0`` comes before ``1/10/0``."""
-    return tuple(
-        (not p.isascii() or not p.isdigit(), int(p) if p.isascii() and p.isdigit() else 0, p) for p in _parts(key)
-    )
+    """A sort key under which numbers in texts count as numbers: ``1/9`` comes before ``1/10``."""
+    parts = [(part.isascii() and part.isdigit(), part) for part in re.split(r"([0-9]+)", key)]
+    return tuple((not is_number, int(part) if is_number else 0, part) for is_number, part in parts)
 
 
-def _parts(key: str) -> list[str]:
-    return re.split(r"([0-9]+)", key)
+def task_name(project: str, task: str) -> str:
+    """What a task that is a group for itself is called, whatever exports it."""
+    return f"{project}/{task}"
 
 
-def assign(rule: SplitRule, keys: Sequence[str], together: Iterable[Sequence[str]] = ()) -> dict[str, Split]:
-    """Share out images.
+def leaders(names: Iterable[str], together: Iterable[Sequence[str]]) -> dict[str, str]:
+    """The name of each task's group: that of its oldest task.
 
     Args:
-        rule: With ``by`` field, use ``split_of(group_of_field(...))`` instead.
-        keys: Keys of all images.
-        together: Lists of keys that belong in one group, e.g. of near-duplicates
-            (:func:`maskwright.images.similar.near_duplicates`).  Lists that share a key are joined.
-
-    Returns:
-        The part of each image, in the order of ``keys``.
+        names: Names of all tasks, see :func:`task_name`.
+        together: Lists of names that belong in one group. Lists that share a name are joined.
     """
-    leader = {key: key for key in keys}
+    ordered = sorted(set(names), key=natural_order)
+    place = {name: n for n, name in enumerate(ordered)}
+    leader = list(range(len(ordered)))
 
-    def find(key: str) -> str:
-        while leader[key] != key:
-            leader[key] = leader[leader[key]]
-            key = leader[key]
-        return key
+    def find(n: int) -> int:
+        while leader[n] != n:
+            leader[n] = leader[leader[n]]
+            n = leader[n]
+        return n
 
     for group in together:
-        for key in group[1:]:
-            first, second = sorted((find(group[0]), find(key)), key=natural_order)
-            leader[second] = first
-    parts = {name: rule.split_of(name) for name in {find(key) for key in keys}}
-    return {key: parts[find(key)] for key in keys}
+        for name in group[1:]:
+            older, younger = sorted((find(place[group[0]]), find(place[name])))
+            leader[younger] = older
+    return {name: ordered[find(n)] for name, n in place.items()}

@@ -8,6 +8,7 @@ without contrast have no difference hash: only an equal file is their duplicate.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.errors import InvalidInput
 from maskwright.images.decode import decode_image
 from maskwright.images.formats import DEFAULT_LIMITS, ImageLimits
 
@@ -44,6 +46,25 @@ class Fingerprint:
     sha256: str
     coarse: int | None
     fine: bytes = b""
+
+    def to_text(self) -> str:
+        """The hashes as at most 56 ASCII characters, to be kept beside the SHA-256; empty where there are none."""
+        return "" if self.coarse is None else b64encode(self.coarse.to_bytes(8) + self.fine).decode()
+
+    @classmethod
+    def from_text(cls, digest: str, text: str) -> Fingerprint:
+        """The reverse of :meth:`to_text`.
+
+        Raises:
+            InvalidInput: If the text is none that it gives.
+        """
+        try:
+            data = b64decode(text, validate=True)
+        except ValueError:
+            data = b"?"
+        if len(data) not in (0, 40):
+            raise InvalidInput(f"{text[:80]!r} is not a fingerprint as maskwright writes it")
+        return cls(digest, int.from_bytes(data[:8]), data[8:]) if data else cls(digest, None)
 
 
 def fingerprint(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Fingerprint:
