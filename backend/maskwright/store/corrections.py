@@ -78,11 +78,11 @@ class CorrectionsStore(CorrectionsReading, CorrectionsWriting, EventHints, Regis
         Raises:
             InvalidInput: If a text is too long or the number out of range.
         """
-        told = {
+        told: dict[str, Any] = {
             name: checked_text(value, name, 10_000_000)
             for name, value in (("title", title), ("label_config", label_config)) if value is not None
         }  # fmt: skip
-        key: dict[str, str | int] = {
+        key: dict[str, Any] = {
             "platform": checked_text(platform, "platform", 64),
             "server": checked_text(server, "server", 512),
             "number": checked_number(number, "project"),

@@ -31,7 +31,8 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_S = 30.0
 _ATTEMPTS, _ATTEMPT_PAUSE_S = 10, 0.1
 _QUICK_CHECK_BYTES = 32 * 1024**2
-_POSTGRES_RETRY = ("40001", "40P01")  # serialization failure, deadlock: PostgreSQL asks to try again
+# Serialization failure, deadlock, another writer was first with the same key: the next attempt sees what it wrote.
+_POSTGRES_RETRY = ("40001", "40P01", "23505")
 _RESTORE = "restore a backup with: maskwright restore"
 
 
@@ -89,10 +90,11 @@ class Database:
         """An INSERT that knows ON CONFLICT in the database's own dialect."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, steady: bool = False) -> T:
         """Run ``work`` in one transaction that is on the disk when this returns; nothing of it if it raises.
 
         ``work`` may run again when PostgreSQL breaks a deadlock, so it must change nothing outside the database.
+        ``steady``: everything it reads is of one moment (always so on SQLite).
 
         Raises:
             Busy: If other writers did not let go in time.
@@ -100,7 +102,7 @@ class Database:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                with _writing(self._engine) as connection:
+                with _writing(self._engine, steady) as connection:
                     return work(connection)
             except Busy as error:
                 if not isinstance(error, _TryAgain) or attempt == _ATTEMPTS - 1:
@@ -248,9 +250,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
+def _writing(engine: Engine, steady: bool = False) -> Iterator[Connection]:
     with _named_errors(), engine.connect() as connection:
         connection = connection.execution_options(maskwright_write=True)
+        if steady and engine.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
             yield connection
 

@@ -12,7 +12,7 @@ from maskwright.annotated import AnnotationKind
 from maskwright.errors import NotFound
 from maskwright.store.database import Database
 from maskwright.store.documents import splice_task, unpack
-from maskwright.store.records import Head, ProjectRow, Stored, StoreCounts
+from maskwright.store.records import Head, ProjectRow, StoreCounts, Stored
 from maskwright.store.schema import annotation_rows, corrections, projects, proposals, task_versions, tasks
 from maskwright.store.states import chunks
 from maskwright.store.times import to_text
@@ -23,7 +23,9 @@ _HEADS_PER_PAGE = 256
 task_is_there = and_(tasks.c.seen_at > tasks.c.deleted_at, tasks.c.erased_at.is_(None))
 """SQL: the platform has the task, as far as the store knows, and it was not erased."""
 
-_same_task = and_(tasks.c.project_id == annotation_rows.c.project_id, tasks.c.number == annotation_rows.c.task_number)
+same_task = and_(tasks.c.project_id == annotation_rows.c.project_id, tasks.c.number == annotation_rows.c.task_number)
+"""SQL: joins a task to its annotations."""
+
 annotation_is_there = and_(
     annotation_rows.c.seen_at > annotation_rows.c.deleted_at, annotation_rows.c.erased_at.is_(None)
 )
@@ -44,7 +46,7 @@ class CorrectionsReading:
         self,
         project_id: int,
         *,
-        after: int = 0,
+        after: int = -1,
         kinds: Collection[AnnotationKind] = ("submitted", "skipped", "draft"),
         tasks_only: Collection[int] | None = None,
         documents: bool = True,
@@ -97,7 +99,7 @@ class CorrectionsReading:
         with self.database.read() as connection:
             return [_stored(row, True) for row in connection.execute(query)]
 
-    def task_numbers(self, project_id: int, *, after: int = 0) -> Iterator[int]:
+    def task_numbers(self, project_id: int, *, after: int = -1) -> Iterator[int]:
         """Numbers of the tasks that are there, in order."""
         while True:
             query = select(tasks.c.number).where(tasks.c.project_id == project_id, tasks.c.number > after)
@@ -145,7 +147,7 @@ class CorrectionsReading:
 
     def counts(self, project_id: int) -> StoreCounts:
         """How much a project holds."""
-        there = select(func.count()).select_from(annotation_rows).join(tasks, _same_task)
+        there = select(func.count()).select_from(annotation_rows).join(tasks, same_task)
         there = there.where(annotation_rows.c.project_id == project_id, annotation_is_there, task_is_there)
         kept = select(func.count()).select_from(corrections).join(
             annotation_rows, annotation_rows.c.id == corrections.c.annotation_id
@@ -225,7 +227,7 @@ def _page_documents(connection: Connection, project: ProjectRow, numbers: Sequen
 
 def _heads(columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
     query = select(*columns).join_from(annotation_rows, corrections, corrections.c.id == annotation_rows.c.head_id)
-    return query.join(tasks, _same_task).where(annotation_is_there, task_is_there, corrections.c.document.is_not(None))
+    return query.join(tasks, same_task).where(annotation_is_there, task_is_there, corrections.c.document.is_not(None))
 
 
 def _content() -> list[ColumnElement[Any]]:
