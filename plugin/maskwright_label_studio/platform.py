@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     import typer
     from flask import Blueprint
 
+    from maskwright.annotated import TaskReader
     from maskwright.assist.services import Services
     from maskwright.checks import Finding
     from maskwright.images import Image
+    from maskwright_label_studio.client import LabelStudioClient
 
 IMAGE_NAME, BRUSH_NAME = "image", "mask"
 """Names of image and control in our templates, which stand-alone prediction files refer to."""
@@ -62,15 +64,11 @@ class LabelStudioPlatform:
         from maskwright_label_studio.projects import Project
         from maskwright_label_studio.tasks import Task
 
-        if not project.isascii() or not project.isdigit():
-            raise InvalidInput(f"{project!r} is not the number of a Label Studio project")
+        client, number = _client(settings, project)
         access, where = Access(settings), Project(project)
-        client = access.client(where)
-        if client is None:
-            raise InvalidInput("set MASKWRIGHT_LABEL_STUDIO_URL and MASKWRIGHT_LABEL_STUDIO_API_KEY")
-        config = parse_config(str(client.project(int(project))["label_config"]))
-        options = _options_of(client.connections(int(project))) or ProjectOptions()
-        for document in client.tasks(int(project)):
+        config = parse_config(str(client.project(number)["label_config"]))
+        options = _options_of(client.connections(number)) or ProjectOptions()
+        for document in client.tasks(number):
             task = Task.of(document)
             for tag in config.images:
                 for source in tag.sources(task.data):
@@ -79,6 +77,45 @@ class LabelStudioPlatform:
                         return access.decode(access.fetch(where, source, task.id), options)
 
                     yield source, load
+
+    def task_reader(self, label_config: str | None) -> TaskReader:
+        """A reader of Label Studio's JSON export and of its API's tasks.
+
+        Args:
+            label_config: The labelling configuration (XML), or None where it is not known.
+        """
+        from maskwright_label_studio.reader import LabelStudioReader
+
+        return LabelStudioReader(label_config)
+
+    def class_names(self, label_config: str) -> tuple[str, ...]:
+        """The classes of a labelling configuration in its order.
+
+        Raises:
+            InvalidInput: If it is not plain XML.
+        """
+        from maskwright_label_studio.config import parse_config
+
+        names = {item.name: None for control in parse_config(label_config).controls for item in control.labels}
+        return tuple(names)
+
+    def project_config(self, settings: Settings, project: str) -> str:
+        """The labelling configuration of a project; errors are those of :meth:`project_images`."""
+        client, number = _client(settings, project)
+        return str(client.project(number)["label_config"])
+
+    def task_documents(self, settings: Settings, project: str) -> Iterator[tuple[bytes, str]]:
+        """(JSON text of a task, what messages call it) of all tasks of a project in order; see ``project_images``."""
+        from maskwright_label_studio.live_tasks import live_tasks
+
+        client, number = _client(settings, project)
+        return live_tasks(client, number)
+
+    def image_fetcher(self, settings: Settings, project: str) -> Callable[[str, str], bytes | None]:
+        """Fetches the images of a project's tasks; a value that can be pickled."""
+        from maskwright_label_studio.live_tasks import LiveImages
+
+        return LiveImages(settings, project)
 
     def predictions_document(
         self, items: Iterable[tuple[str, tuple[int, int], Preannotation]], labels: LabelSet
@@ -102,6 +139,18 @@ class LabelStudioPlatform:
             prediction = {"model_version": found.model_version, "score": as_score(found.score), "result": result}
             document.append({"data": {IMAGE_NAME: name}, "predictions": [prediction]})
         return document
+
+
+def _client(settings: Settings, project: str) -> tuple[LabelStudioClient, int]:
+    from maskwright_label_studio.access import Access
+    from maskwright_label_studio.projects import Project
+
+    if not project.isascii() or not project.isdigit():
+        raise InvalidInput(f"{project!r} is not the number of a Label Studio project")
+    client = Access(settings).client(Project(project))
+    if client is None:
+        raise InvalidInput("set MASKWRIGHT_LABEL_STUDIO_URL and MASKWRIGHT_LABEL_STUDIO_API_KEY")
+    return client, int(project)
 
 
 def _options_of(connections: list[dict[str, Any]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import orjson
 
 from maskwright.annotated import TaskReader
 from maskwright.errors import InvalidInput
-from maskwright.export.documents import TaskDocument, find_fault
-from maskwright.export.label_mapping import LabelMapping
+from maskwright.export.documents import TaskDocument, located
 
 MOST = 100_000
 
@@ -66,8 +65,8 @@ def read_categories(path: Path) -> dict[str, int]:
     return _checked(pairs, path.name)
 
 
-def collect_names(source: Iterable[TaskDocument], reader: TaskReader, mapping: LabelMapping) -> Iterator[str]:
-    """The class names of all tasks as they are called in a dataset, sorted.
+def collect_names(source: Iterable[TaskDocument], reader: TaskReader) -> list[str]:
+    """The class names of all tasks, sorted.
 
     Raises:
         InvalidInput: If a task cannot be read, naming the place.
@@ -77,11 +76,8 @@ def collect_names(source: Iterable[TaskDocument], reader: TaskReader, mapping: L
         try:
             found.update(reader.label_names(document.data))
         except InvalidInput as error:
-            fault = find_fault(document)
-            raise InvalidInput(
-                f"{document.place}: {error}" if fault is None else f"{fault.place}: {fault.reason}"
-            ) from error
-    return iter(sorted(mapping.names(sorted(found))))
+            raise located(error, document) from error
+    return sorted(found)
 
 
 def _pairs(document: Any, name: str) -> list[tuple[Any, Any]]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,7 +59,7 @@ def uncompressed(mask: Mask) -> dict[str, Any]:
     """``{"size": [height, width], "counts": [...]}``: run lengths down the columns, outside first."""
     edges = mask.edges.tolist()
     stops = [0, *edges, mask.height * mask.width]
-    counts = [after - before for before, after in zip(stops, stops[1:], strict=False)]
+    counts = [after - before for before, after in pairwise(stops)]
     if counts[-1] == 0 and len(counts) > 1:
         counts.pop()
     return {"size": list(mask.size), "counts": counts}

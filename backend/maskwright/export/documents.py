@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
+
+from maskwright.annotated import AnnotatedTask, TaskReader
+from maskwright.errors import InvalidInput
 
 _BEGINNING = 64
 
@@ -74,7 +78,28 @@ def _encoding_fault(document: TaskDocument) -> Fault:
     return Fault(document.place, "empty, or a surrogate that JSON may not hold", not document.data)
 
 
-def beginning(document: TaskDocument) -> str:
-    """The first characters of a task's text, for messages."""
+def read_tasks(source: Iterable[TaskDocument], reader: TaskReader) -> Iterator[AnnotatedTask]:
+    """The tasks of a source, one by one.
+
+    Raises:
+        InvalidInput: If one cannot be read; the message names the place.
+    """
+    for document in source:
+        try:
+            task = reader(document.data)
+        except InvalidInput as error:
+            raise located(error, document) from error
+        yield task
+
+
+def located(error: InvalidInput, document: TaskDocument) -> InvalidInput:
+    """What was wrong with a task, with the place; where its text is not JSON, the place of that."""
+    fault = find_fault(document)
+    if fault is None:
+        return type(error)(f"{document.place}: {error}")
+    return InvalidInput(f"{fault.place}: {fault.reason}, in the task that begins {_beginning(document)!r}")
+
+
+def _beginning(document: TaskDocument) -> str:
     text = document.data[:_BEGINNING].decode("utf-8", "replace")
     return " ".join(text.split())

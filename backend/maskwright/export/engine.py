@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ import orjson
 
 from maskwright.annotated import TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.card import CONTACT_SHEET
+from maskwright.export.companions import CARD, Companions
 from maskwright.export.documents import Place, TaskDocument
 from maskwright.export.journal import Workplace
 from maskwright.export.publish import RECORD, check_free, checksum, complete, publish
@@ -47,9 +49,6 @@ Progress = Callable[[int, int], None]
 Sample = tuple[ImageRecord, bytes | None]
 """An image for the contact sheet, with its encoded file where that is at hand."""
 
-Companions = Callable[[Tally, Sequence[Sample], Sequence[WrittenFile]], Iterable[tuple[str, bytes]]]
-"""Makes the files that go beside a dataset (data card, contact sheet): (relative path, content)."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -62,9 +61,11 @@ class Plan:
         dataset: What is true of all images.
         settings: What the user asked for, as JSON values. It goes into ``dataset.json``, and an interrupted export
             goes on only under the same.
-        splits: The part of each image by its key, where that was found beforehand.
+        splits: The part of each task by its key, where that was found beforehand.
         images: Where image files come from, or None.
         companions: Makes the files beside the dataset, or None.
+        category_ids: Ids by class name that later exports into the folder must keep, those of classes that are not
+            in it included; None for those of ``dataset``.
     """
 
     reader: TaskReader
@@ -75,6 +76,12 @@ class Plan:
     splits: Mapping[str, Split] | None = None
     images: ImageFetcher | None = None
     companions: Companions | None = None
+    category_ids: Mapping[str, int] | None = None
+
+    def certain_files(self) -> list[str]:
+        """Relative paths of files that will be written whatever the tasks hold."""
+        beside = [CARD, CONTACT_SHEET] if self.companions is not None else []
+        return [RECORD, *beside, *getattr(self.format, "indexes", ())]
 
     def fingerprint(self) -> str:
         """The same for plans that write the same."""
@@ -118,7 +125,7 @@ def run_export(
     with Workplace(out) as place:
         try:
             complete(place)
-            check_free(out, [RECORD, *getattr(plan.format, "indexes", ())], overwrite=overwrite)
+            check_free(out, plan.certain_files(), overwrite=overwrite)
             place.begin(plan.fingerprint(), resume=resume)
             run = _Run(plan, place, progress)
             run.render(source, workers)
@@ -146,26 +153,37 @@ class _Run:
 
     def render(self, source: Iterable[TaskDocument | tuple[bytes, str]], workers: int) -> None:
         chunks = _chunks(source)
-        opening = [chunk for _, chunk in zip(range(2), chunks, strict=False)]
+        opening: list[_Chunk] = []
+        failure: MaskwrightError | None = None
+        try:
+            opening += islice(chunks, 2)
+        except MaskwrightError as error:
+            failure = error
         with Workers(self._job, workers if len(opening) > 1 else 1) as pool:
-            try:
-                for chunk in chain(opening, chunks):
-                    self._sample(chunk)
-                    finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
-                    if finished is not None:
-                        self._resumed += len(chunk.documents)
-                        self._count(chunk, finished)
-                        continue
-                    self._pending[pool.submit(chunk.number, chunk.documents)] = chunk
-                    while len(self._pending) >= max(workers, 1) * _AHEAD:
-                        self._take()
-            except MaskwrightError:
-                # A fault in a task further up may be why the source could not be split there; it comes first.
-                while self._pending:
+            for chunk in self._whole(chain(opening, chunks), failure):
+                self._sample(chunk)
+                finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
+                if finished is not None:
+                    self._resumed += len(chunk.documents)
+                    self._count(chunk, finished)
+                    continue
+                self._pending[pool.submit(chunk.number, chunk.documents)] = chunk
+                while len(self._pending) >= max(workers, 1) * _AHEAD:
                     self._take()
-                raise
-            while self._pending:
-                self._take()
+
+    def _whole(self, chunks: Iterator[_Chunk], failure: MaskwrightError | None) -> Iterator[_Chunk]:
+        """The chunks, until all are finished or the source fails.
+
+        A fault in a task further up may be why the source could not be split further down, so it is told first.
+        """
+        try:
+            yield from chunks
+        except MaskwrightError as error:
+            failure = failure or error
+        while self._pending:
+            self._take()
+        if failure is not None:
+            raise failure
 
     def finish(self, overwrite: bool) -> ExportReport:
         plan, place = self._plan, self._place
@@ -184,7 +202,8 @@ class _Run:
         for path in written:
             files[path] = WrittenFile(path, *checksum(place.dataset / path))
         if plan.companions is not None:
-            for path, content in plan.companions(tally, self._sample_records(), tuple(files.values())):
+            sums = {file.path: file.sha256 for file in files.values()}
+            for path, content in plan.companions.make(tally, self._sample_records(), sums, written[-1]):
                 (place.dataset / path).write_bytes(content)
                 files[path] = WrittenFile(path, *checksum(place.dataset / path))
         check_free(place.out, [RECORD, *files], overwrite=overwrite)
@@ -192,7 +211,9 @@ class _Run:
             "format": plan.format.name,
             "maskwright": version("maskwright"),
             "settings": dict(plan.settings),
+            "selection": orjson.loads(plan.selection.to_json()),
             "categories": dict(plan.dataset.categories),
+            "category_ids": dict(plan.dataset.categories if plan.category_ids is None else plan.category_ids),
             "images": tally.images,
             "regions": tally.regions,
         }
@@ -251,15 +272,20 @@ class _Chunk(NamedTuple):
 def _chunks(source: Iterable[TaskDocument | tuple[bytes, str]]) -> Iterator[_Chunk]:
     documents: list[TaskDocument] = []
     held = number = 0
-    for data, where in source:
-        document = TaskDocument(data, where if isinstance(where, Place) else Place(where))
-        documents.append(document)
-        held += len(data)
-        if len(documents) == CHUNK_TASKS or held >= CHUNK_BYTES:
-            yield _chunk(number, documents)
-            documents, held, number = [], 0, number + 1
+    failure: MaskwrightError | None = None
+    try:
+        for data, where in source:
+            documents.append(TaskDocument(data, where if isinstance(where, Place) else Place(where)))
+            held += len(data)
+            if len(documents) == CHUNK_TASKS or held >= CHUNK_BYTES:
+                yield _chunk(number, documents)
+                documents, held, number = [], 0, number + 1
+    except MaskwrightError as error:
+        failure = error
     if documents:
         yield _chunk(number, documents)
+    if failure is not None:
+        raise failure
 
 
 def _chunk(number: int, documents: list[TaskDocument]) -> _Chunk:

@@ -55,8 +55,8 @@ def check_free(out: Path, paths: Iterable[str], *, overwrite: bool) -> None:
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise InvalidInput(
-            f"in {out} there is already {', '.join(sorted(foreign)[:_SHOWN])}{more}, not written by an export or changed "
-            "since; choose another folder, or give --overwrite"
+            f"in {out} there is already {', '.join(sorted(foreign)[:_SHOWN])}{more}, not written by an export or "
+            "changed since; choose another folder, or give --overwrite"
         )
 
 
@@ -124,7 +124,7 @@ def checksum(path: Path) -> tuple[int, str]:
 def _is_as_written(path: Path, row: Mapping[str, Any] | None) -> bool:
     if row is None or not path.is_file() or path.stat().st_size != row["size"]:
         return False
-    return checksum(path)[1] == row["sha256"]
+    return checksum(path)[1] == str(row["sha256"])
 
 
 def _sync(path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from maskwright.annotated import TaskImage, TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.export.documents import TaskDocument, beginning, find_fault
+from maskwright.export.documents import TaskDocument, located
 from maskwright.export.file_names import file_name
 from maskwright.export.records import Dataset, Format, ImageRecord, Split
 from maskwright.export.selection import Selection, choose
@@ -19,13 +19,9 @@ from maskwright.export.tally import Tally
 from maskwright.images import read_header
 from maskwright.masks import Size
 
-
-class ImageFetcher(Protocol):
-    """Finds the encoded bytes of images; a value that can be pickled."""
-
-    def __call__(self, source: str, file_name: str) -> bytes | None:
-        """The file behind an address of the platform; None where it cannot be had."""
-        ...
+ImageFetcher = Callable[[str, str], bytes | None]
+"""Finds images by (address at the platform, file name in the dataset): the encoded file, or None where it cannot be
+had. A value that can be pickled."""
 
 
 class WrittenFile(NamedTuple):
@@ -53,7 +49,7 @@ class Job:
         selection: Chooses regions.
         format: Renders images.
         dataset: What is true of all images.
-        splits: The part of each image by its key, where that was found beforehand.
+        splits: The part of each task by its key, where that was found beforehand.
         images: Where image files come from, or None.
         folder: Where files of the dataset are put together.
         shards: Where rows go.
@@ -103,12 +99,7 @@ class Job:
             tally.add_chosen(chosen)
             return [self._checked(record) for record in chosen.records]
         except InvalidInput as error:
-            fault = find_fault(document)
-            if fault is not None:
-                raise InvalidInput(
-                    f"{fault.place}: {fault.reason}, in the task that begins {beginning(document)!r}"
-                ) from error
-            raise type(error)(f"{document.place}: {error}") from error
+            raise located(error, document) from error
 
     def _checked(self, record: ImageRecord) -> ImageRecord:
         path = PurePosixPath(record.file_name)

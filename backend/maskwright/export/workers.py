@@ -57,7 +57,7 @@ class Workers:
         done: Future[Outcome] = Future()
         try:
             done.set_result(self._job.run(chunk, documents))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
             done.set_exception(error)
         return done
 

@@ -7,17 +7,21 @@ protocol below and never imports a platform by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
+
+from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
     import typer
     from flask import Blueprint
 
+    from maskwright.annotated import TaskReader
     from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
     from maskwright.labels import LabelSet
+    from maskwright.settings import Settings
 
 GROUP = "maskwright.platforms"
 
@@ -30,9 +34,17 @@ class Platform(Protocol):
     Attributes:
         name: Lower-case name with hyphens, e.g. ``label-studio``; also a value of ``preannotate --format``.
 
-    Two more methods are optional, and looked up by name: ``checks(settings) -> Iterable[Finding]`` for
-    ``maskwright doctor`` (see ``maskwright.checks``), and ``project_images(settings, project)`` for
-    ``maskwright precompute --project``, which yields (name, load) pairs where ``load()`` returns an ``Image``.
+    More methods are optional, and looked up by name:
+
+    - ``checks(settings) -> Iterable[Finding]`` for ``maskwright doctor`` (see ``maskwright.checks``);
+    - ``project_images(settings, project)`` for ``maskwright precompute --project`` yields (name, load) pairs where
+      ``load()`` returns an ``Image``.
+
+    For ``maskwright export`` (``Exporting`` has the signatures):
+
+    - ``task_reader(label_config)`` reads the platform's JSON of tasks, ``class_names(label_config)`` lists classes;
+    - ``project_config``, ``task_documents`` and ``image_fetcher`` of (settings, project), for ``--project``;
+    - ``export_formats() -> Mapping[str, Format]``: formats of its own, by name.
     """
 
     name: str
@@ -55,6 +67,46 @@ class Platform(Protocol):
     ) -> list[dict[str, Any]]:
         """The platform's import file for pre-annotations: one element per (image name, (h, w), pre-annotation)."""
         ...
+
+
+class Exporting(Protocol):
+    """The methods of a platform whose annotations can be exported."""
+
+    name: str
+
+    def task_reader(self, label_config: str | None) -> TaskReader:
+        """A reader of the platform's JSON of one task; ``label_config`` may be unknown."""
+        ...
+
+    def class_names(self, label_config: str) -> tuple[str, ...]:
+        """The classes of a labelling configuration in its order."""
+        ...
+
+    def project_config(self, settings: Settings, project: str) -> str:
+        """The labelling configuration of a project."""
+        ...
+
+    def task_documents(self, settings: Settings, project: str) -> Iterator[tuple[bytes, str]]:
+        """(JSON text of one task, what messages call it) for all tasks of a project, in order."""
+        ...
+
+    def image_fetcher(self, settings: Settings, project: str) -> Callable[[str, str], bytes | None]:
+        """By (address at the platform, file name in the dataset): the encoded image, or None. Can be pickled."""
+        ...
+
+
+def exporting_platform(name: str = "") -> Exporting:
+    """The installed platform of that name whose annotations can be exported; the only one if the name is empty.
+
+    Raises:
+        InvalidInput: If there is none, or several and no name.
+    """
+    able = {platform.name: platform for platform in installed_platforms() if hasattr(platform, "task_reader")}
+    if name not in able and not (name == "" and len(able) == 1):
+        raise InvalidInput(f"name the platform with --platform; installed are: {', '.join(able) or 'none'}")
+    found: Any = able[name] if name else next(iter(able.values()))
+    exporting: Exporting = found
+    return exporting
 
 
 def installed_platforms() -> list[Platform]:

@@ -47,6 +47,7 @@ class CocoFormat:
     name: str = "coco"
     wants_image: bool = True
     indexes: tuple[str, ...] = (INDEX,)
+    copies_images: bool = False
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`."""

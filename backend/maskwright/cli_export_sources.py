@@ -1,0 +1,124 @@
+"""Where ``maskwright export`` takes tasks from: a file, a live project, a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from maskwright.annotated import TaskReader
+from maskwright.errors import InvalidInput
+from maskwright.export.documents import Place, TaskDocument
+from maskwright.export.records import Split
+from maskwright.export.selection import Selection
+
+if TYPE_CHECKING:
+    from maskwright.export.work import ImageFetcher
+    from maskwright.server.platforms import Exporting
+    from maskwright.settings import Settings
+    from maskwright.store.corrections import CorrectionsStore
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Tasks to export, which may be gone through several times.
+
+    Attributes:
+        phrase: What it is, for the card.
+        documents: Gives the tasks, from the beginning.
+        reader: Reads them.
+        config_names: Classes of the labelling configuration in its order; empty where it is not known.
+        images: Where image files come from, or None.
+        splits: The part of each task by its key, where a snapshot fixed it.
+        selection: What a snapshot says should be made of its tasks, or None.
+        registered: Asked for the ids of class names that the project's register keeps, or None.
+        can_repeat: Whether going through it twice costs little.
+        total_bytes: Bytes of all documents, or None where that is not known.
+    """
+
+    phrase: str
+    documents: Callable[[], Iterable[TaskDocument]]
+    reader: TaskReader
+    config_names: tuple[str, ...] = ()
+    images: ImageFetcher | None = None
+    splits: Mapping[str, Split] | None = None
+    selection: Selection | None = None
+    registered: Callable[[Iterable[str]], Mapping[str, int]] | None = None
+    can_repeat: bool = True
+    total_bytes: int | None = None
+
+
+def of_file(path: Path, platform: Exporting, label_config: Path | None) -> TaskSource:
+    """Tasks of the platform's JSON export.
+
+    Raises:
+        InvalidInput: If a file is not there or the labelling configuration is malformed.
+    """
+    from maskwright.export.json_array import read_array
+
+    if not path.is_file():
+        raise InvalidInput(f"there is no file {path}; give the JSON export of {platform.name}")
+    config = None if label_config is None else _text(label_config)
+    return TaskSource(
+        phrase=path.name,
+        documents=lambda: read_array(path),
+        reader=platform.task_reader(config),
+        config_names=() if config is None else platform.class_names(config),
+        total_bytes=path.stat().st_size,
+    )
+
+
+def of_project(number: str, platform: Exporting, settings: Settings) -> TaskSource:
+    """Tasks of a project as they are now."""
+    config = platform.project_config(settings, number)
+
+    def documents() -> Iterator[TaskDocument]:
+        return (TaskDocument(data, Place(name)) for data, name in platform.task_documents(settings, number))
+
+    return TaskSource(
+        phrase=f"project {number} of {platform.name}",
+        documents=documents,
+        reader=platform.task_reader(config),
+        config_names=platform.class_names(config),
+        images=platform.image_fetcher(settings, number),
+        can_repeat=False,
+    )
+
+
+def of_snapshot(name: str, store: CorrectionsStore, platform: Exporting, settings: Settings) -> TaskSource:
+    """Tasks as they were frozen under a name.
+
+    Raises:
+        NotFound: If there is no such snapshot.
+    """
+    from maskwright.store.snapshots import SnapshotStore
+
+    snapshots = SnapshotStore(store.database)
+    found = snapshots.get(name)
+    config = found.project.label_config
+
+    def documents() -> Iterator[TaskDocument]:
+        for position, data in enumerate(snapshots.task_documents(name), start=1):
+            yield TaskDocument(data, Place(f"task {position} of snapshot {name}"))
+
+    parts = snapshots.splits(name)
+    return TaskSource(
+        phrase=f"snapshot {name} ({found.digest[:12]}) of project {found.project.number}. {found.notice}".strip(". "),
+        documents=documents,
+        reader=platform.task_reader(config or None),
+        config_names=found.label_set or (platform.class_names(config) if config else ()),
+        images=platform.image_fetcher(settings, str(found.project.number)) if settings.label_studio_url else None,
+        splits={str(task): cast("Split", part) for task, part in parts.items()} or None,
+        selection=Selection.from_json(orjson.dumps(dict(found.selection))) if found.selection else None,
+        registered=lambda names: store.category_ids(found.project.id, names),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read the labelling configuration {path}: {error}") from error
