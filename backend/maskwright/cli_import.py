@@ -197,18 +197,16 @@ def _named(titles: list[str]) -> str:
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
+    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("importing", total=total, rate="")
-
-        def advance() -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, rate=f"{speed:,.0f} images/s" if speed else "")
-
-        yield advance
+        task = progress.add_task("importing", total=total)
+        yield lambda: progress.advance(task)

@@ -6,7 +6,7 @@ polygons of one annotation are united. Run lengths may be compressed or not. Eve
 
 from __future__ import annotations
 
-import math
+import contextlib
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.masks import Mask, Size
+from maskwright.masks import Mask, Polygon, Size
 
 FARTHEST = 1e7
 """Pixels from the origin beyond which no corner of a polygon can be meant."""
@@ -61,7 +61,12 @@ def read_image(position: int, entry: object) -> tuple[Identifier, CocoImage]:
 
 
 def read_mask(title: str, entry: Mapping[str, Any], image: CocoImage) -> Mask:
-    """The pixels of an annotation, maybe none.
+    """The pixels of an annotation, maybe none; see :func:`read_shape`."""
+    return read_shape(title, entry, image)[0]
+
+
+def read_shape(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
+    """The pixels of an annotation, maybe none, and its polygons as written where it has such.
 
     Args:
         title: What the annotation is called in messages.
@@ -73,21 +78,12 @@ def read_mask(title: str, entry: Mapping[str, Any], image: CocoImage) -> Mask:
         TooLarge: If its size is out of bounds.
     """
     try:
-        mask = _mask(entry.get("segmentation"), image)
+        mask, outlines = _shape(entry.get("segmentation"), image)
     except MaskwrightError as error:
         raise type(error)(f"{title}: {error}") from error
     if image.size is not None and mask.size != image.size:
         raise InvalidInput(f"{title}: its mask is {by(mask.size)} pixels, but {image.title} is {by(image.size)}")
-    return mask
-
-
-def read_rings(segmentation: list[Any]) -> list[NDArray[np.float64]]:
-    """The polygons of a segmentation, each (N, 2) float64 xy in absolute pixels, N >= 3.
-
-    Raises:
-        InvalidInput: If one is malformed.
-    """
-    return [_ring(position, ring) for position, ring in enumerate(segmentation)]
+    return mask, outlines
 
 
 def identifier(value: object) -> Identifier | None:
@@ -119,21 +115,25 @@ def by(size: Size) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def _mask(segmentation: object, image: CocoImage) -> Mask:
+def _shape(segmentation: object, image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
     if isinstance(segmentation, dict):
-        return Mask.from_coco(segmentation)
+        return Mask.from_coco(segmentation), ()
     if not isinstance(segmentation, list) or not segmentation:
         raise InvalidInput("its segmentation must be a list of polygons or run lengths with size and counts")
     if image.size is None:
         raise InvalidInput(f"its polygons need the height and width of {image.title}, which the file does not give")
-    return Mask.from_polygons(read_rings(segmentation), image.size)
+    outlines = tuple(Polygon(_ring(position, ring)) for position, ring in enumerate(segmentation))
+    return Mask.from_polygons(outlines, image.size), outlines
 
 
 def _ring(position: int, flat: object) -> NDArray[np.float64]:
     where = f"polygon {position} of its segmentation"
     if not isinstance(flat, list) or len(flat) < 6 or len(flat) % 2:
         raise InvalidInput(f"{where} must be a list x1, y1, x2, y2, ... of at least three corners")
-    for value in flat:
-        if type(value) not in (int, float) or not abs(value) <= FARTHEST or math.isnan(value):
-            raise InvalidInput(f"{where} holds {shown(value)}; corners are numbers of pixels")
-    return np.array(flat, dtype=np.float64).reshape(-1, 2)
+    if set(map(type, flat)) <= {int, float}:
+        with contextlib.suppress(OverflowError):
+            ring = np.array(flat, dtype=np.float64)
+            if np.abs(ring).max() <= FARTHEST:  # false for NaN, too
+                return ring.reshape(-1, 2)
+    wrong = next(v for v in flat if type(v) not in (int, float) or not abs(v) <= FARTHEST)
+    raise InvalidInput(f"{where} holds {shown(wrong)}; corners are numbers of pixels")

@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.export.coco_entries import CocoImage, entry_title, identifier, read_image, read_mask, read_rings
+from maskwright.export.coco_entries import CocoImage, entry_title, identifier, read_image, read_shape
 from maskwright.export.coco_index import CocoIndex
 from maskwright.masks import Mask, Polygon, Size
 from maskwright.regions import Provenance, Region
@@ -125,7 +125,7 @@ class CocoReader:
             title = entry_title("annotation", place, entry)
             is_box = entry.get("segmentation") in (None, []) and bool(entry.get("bbox"))
             try:
-                mask, outlines = _box(title, entry, image) if is_box else _shape(title, entry, image)
+                mask, outlines = _box(title, entry, image) if is_box else read_shape(title, entry, image)
             except MaskwrightError as error:
                 raise self._index.located(error, self._index.annotations.offsets[place]) from error
             # Run lengths bring their size; where nothing else tells it, what follows must agree with the first.
@@ -150,13 +150,6 @@ class CocoReader:
     def _state(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
         return status.st_size, status.st_mtime_ns
-
-
-def _shape(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
-    mask = read_mask(title, entry, image)
-    segmentation = entry["segmentation"]
-    drawn = read_rings(segmentation) if isinstance(segmentation, list) else []
-    return mask, tuple(Polygon(ring) for ring in drawn)
 
 
 def _box(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:
