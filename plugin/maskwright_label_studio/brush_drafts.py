@@ -18,6 +18,7 @@ from maskwright.errors import InvalidInput, TooLarge
 from maskwright.masks import Mask, Size
 
 _MOST_DISTANCES = 1 << 31
+_MOST_PIXELS = 1 << 30
 _SHALLOW = 0.1
 """How many pixels deep a stroke must reach into a pixel for Chromium's antialiasing to give it alpha; measured."""
 
@@ -32,10 +33,12 @@ def add_touches(mask: Mask, touches: object) -> Mask:
 
     Raises:
         InvalidInput: If that is not their form.
-        TooLarge: If the strokes are longer than anybody could have drawn.
+        TooLarge: If the image or the strokes are larger than anybody could have drawn.
     """
     if not isinstance(touches, list):
         raise InvalidInput("the strokes of a brush draft ('touches') must be a list")
+    if mask.height * mask.width > _MOST_PIXELS:
+        raise TooLarge("a brush draft can be read on images of less than 2**30 pixels; submit the annotation")
     pixels: NDArray[np.bool_] = mask.to_array()
     for touch in touches:
         points, radius = _path(touch, mask.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,9 +31,11 @@ class LabelStudioReader:
     Attributes:
         label_config: The project's labelling configuration (XML). It says which field of a task holds which image.
             Without it that is inferred from the fields that look like images and the regions' ``to_name``.
+        with_predictions: Whether the masks of predictions are read too; without them only their versions are.
     """
 
     label_config: str | None = None
+    with_predictions: bool = True
 
     def __call__(self, document: bytes) -> AnnotatedTask:
         """Read the JSON text of one task.
@@ -50,7 +52,7 @@ class LabelStudioReader:
         annotations, drafts, predictions = (_objects(task, key) for key in ("annotations", "drafts", "predictions"))
         everything = (*annotations, *drafts, *predictions)
         images = TaskImages.of(task["data"], self.label_config, [item for a in everything for item in _items(a)])
-        versions = {p.get("id"): p["model_version"] for p in predictions if isinstance(p.get("model_version"), str)}
+        versions = {_text(p.get("id")): _text(p.get("model_version")) for p in predictions}
 
         def read(document: Mapping[str, Any], position: int, origin: str) -> Annotation:
             return _annotation(document, position, origin, images, versions, body)
@@ -64,7 +66,7 @@ class LabelStudioReader:
                 *(read(a, n, "annotation") for n, a in enumerate(annotations)),
                 *(read(d, n, "draft") for n, d in enumerate(drafts)),
             ),
-            predictions=tuple(read(p, n, "prediction") for n, p in enumerate(predictions)),
+            predictions=tuple(read(p, n, "prediction") for n, p in enumerate(predictions) if self.with_predictions),
         )
 
     def label_names(self, document: bytes) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ def _annotation(
     position: int,
     origin: str,
     images: TaskImages,
-    versions: Mapping[object, str],
+    versions: Mapping[str, str],
     body: RequestBody,
 ) -> Annotation:
     number = _text(document.get("id")) or f"number {position + 1}"
@@ -95,9 +97,15 @@ def _annotation(
     version = _text(document.get("model_version")) if is_prediction else _version_before(document, versions)
     person = None if is_prediction else _person(document)
     regions: dict[int, list[Region]] = {}
+    keys: set[str] = set()
     problems: list[str] = []
     if not isinstance(document.get("result"), list):
         problems.append(f"{origin} {number}: it comes without its 'result'; read the task with all of its fields")
+    problems += (
+        f"{origin} {number}, region {_text(item.get('id'))}: a vector path holds no pixels; draw it with PolygonLabels"
+        for item in _items(document)
+        if str(item.get("type")).startswith("vector")
+    )
     for index, item, labels in _drawn_items(document):
         where = f"{origin} {number}, region {_text(item.get('id')) or f'number {index + 1}'}"
         try:
@@ -120,6 +128,10 @@ def _annotation(
             continue
         if len(labels) > 1:
             problems.append(f"{where}: of its labels {', '.join(labels)} the first is kept")
+        if not region.key or region.key in keys:
+            # Files made by hand may leave ids out or repeat them, and exports derive theirs from these.
+            region = replace(region, key=f"{region.key}#{index + 1}")
+        keys.add(region.key)
         regions.setdefault(place, []).append(region)
     return Annotation(
         key=number if origin == "annotation" else f"{origin}-{number}",
@@ -185,7 +197,7 @@ def _person(document: Mapping[str, Any]) -> str | None:
     return text or None
 
 
-def _version_before(document: Mapping[str, Any], versions: Mapping[object, str]) -> str:
+def _version_before(document: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """Model version of the prediction that an annotation began from."""
     before = document.get("prediction")
     if isinstance(before, dict) and isinstance(before.get("model_version"), str):
@@ -193,7 +205,7 @@ def _version_before(document: Mapping[str, Any], versions: Mapping[object, str])
     number = document.get("parent_prediction")
     if isinstance(number, dict):
         number = number.get("id")
-    return versions.get(number, "") if isinstance(number, int | str) else ""
+    return versions.get(_text(number), "")
 
 
 def _text(value: object) -> str:

@@ -139,7 +139,7 @@ def _addresses(value: Any) -> tuple[str, ...]:
 
 def _is_image(value: object) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(_is_image(entry) and isinstance(entry, str) for entry in value)
+        return bool(value) and all(isinstance(entry, str) and _is_image(entry) for entry in value)
     if not isinstance(value, str):
         return False
     path = value.partition("?")[0] if "?d=" not in value else value

@@ -254,6 +254,31 @@ def test_the_prediction_that_an_annotation_began_from_names_its_model():
     assert read(task).predictions == ()
 
 
+def test_predictions_can_be_left_unread():
+    prediction = {"id": 11, "model_version": "sam-1", "result": [rectangle("p1")]}
+    task = task_of(rectangle(), predictions=[prediction])
+    task["annotations"][0]["parent_prediction"] = 11
+    read_back = LabelStudioReader(CONFIG, with_predictions=False)(orjson.dumps(task))
+    assert read_back.predictions == ()
+    assert read_back.annotations[0].model_version == "sam-1"
+
+
+def test_every_region_has_a_key_of_its_own_even_in_files_made_by_hand():
+    nameless = rectangle()
+    del nameless["id"]
+    (annotation,) = read(task_of(rectangle("a"), rectangle("a"), nameless, rectangle("b"))).annotations
+    keys = [region.key for region in annotation.regions[0]]
+    assert len(set(keys)) == 4
+    assert [keys[0], keys[3]] == ["a", "b"]
+    assert all(keys)
+
+
+def test_a_vector_path_is_told_to_be_left_out():
+    path = {"id": "v1", "type": "vectorlabels", "to_name": "image", "value": {"vertices": [], "vectorlabels": ["Cat"]}}
+    (annotation,) = read(task_of(path, rectangle())).annotations
+    assert "region v1" in annotation.problems[0]
+
+
 def test_what_holds_no_pixels_is_passed_over_in_silence():
     others = [
         {"id": "k", "type": "keypointlabels", "value": {"x": 1, "y": 1, "keypointlabels": ["Cat"]}},
@@ -340,6 +365,47 @@ def test_a_reader_travels_to_other_processes():
     assert pickle.loads(pickle.dumps(reader)) == reader
     task = pickle.loads(pickle.dumps(reader(orjson.dumps(task_of(rectangle())))))
     assert task.annotations[0].regions[0][0].mask.area == 20 * 15
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["image", "Cat", "r1", "a.png", ""])
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+)
+
+
+def places_in(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [path, *(place for key, child in children for place in places_in(child, (*path, key)))]
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(st.data())
+def test_whatever_stands_in_a_task_it_is_read_or_refused_by_name(data):
+    brush = rectangle(type="brush", value={"format": "rle", "rle": [1, 2], "touches": [{"relativePoints": [1, 2]}]})
+    naming = rectangle(type="labels", value={"labels": ["Cat"]})
+    oval = rectangle(type="ellipse", value={"x": 50, "y": 50, "radiusX": 5, "radiusY": 5, "rotation": 1})
+    lasso = rectangle(type="polygonlabels", value={"points": [[0, 0], [50, 0], [0, 50]], "polygonlabels": ["Cat"]})
+    document: Any = task_of(rectangle(), brush, naming, oval, lasso)
+    document["drafts"] = [{"id": 1, "result": [rectangle()]}]
+    document["predictions"] = [{"id": 1, "model_version": "m", "result": [rectangle()]}]
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(places_in(document)[1:]))
+        parent = document
+        for key in place[:-1]:
+            parent = parent[key]
+        parent[place[-1]] = data.draw(ANYTHING)
+    reader = LabelStudioReader(data.draw(st.sampled_from([None, CONFIG])))
+    try:
+        text = orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        return
+    try:
+        task = reader(text)
+        names = reader.label_names(text)
+    except InvalidInput:
+        return
+    labels = {r.label for a in task.annotations for found in a.regions.values() for r in found if r.label is not None}
+    assert labels <= set(names)
 
 
 # --- codecs --------------------------------------------------------------------------------------------------------
