@@ -128,6 +128,8 @@ def _annotation(
             continue
         if len(labels) > 1:
             problems.append(f"{where}: of its labels {', '.join(labels)} the first is kept")
+        if item["value"].get("closed") is False:
+            problems.append(f"{where}: its outline was left open and is taken as closed")
         if not region.key or region.key in keys:
             # Files made by hand may leave ids out or repeat them, and exports derive theirs from these.
             region = replace(region, key=f"{region.key}#{index + 1}")

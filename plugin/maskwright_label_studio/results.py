@@ -181,8 +181,7 @@ def _geometries(mask: Mask, shape: str, options: ProjectOptions) -> list[dict[st
             max_vertices=options.polygon_max_vertices,
             parts=options.polygon_parts,
         )
-        percent = np.array([100 / width, 100 / height])
-        return [{"points": (ring * percent).tolist(), "closed": True} for ring in found.rings]
+        return [{"points": (ring * 100 / (width, height)).tolist(), "closed": True} for ring in found.rings]
     left, top, right, bottom = mask.box
     if shape == "rectangle":
         return [
@@ -252,7 +251,8 @@ def _corners(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.float64
         raise InvalidInput("the points of a polygon must be pairs of numbers") from error
     if len(points) < 3 or not np.isfinite(points).all():
         raise InvalidInput("a polygon needs at least three points of finite numbers")
-    corners: NDArray[np.float64] = points * (size[1] / 100, size[0] / 100)
+    # In this order half pixels, where the pixel rule decides, come out exactly.
+    corners: NDArray[np.float64] = points * size[::-1] / 100
     return corners
 
 

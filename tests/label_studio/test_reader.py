@@ -273,6 +273,26 @@ def test_every_region_has_a_key_of_its_own_even_in_files_made_by_hand():
     assert all(keys)
 
 
+def test_an_outline_that_was_left_open_is_closed_and_told():
+    value = {"points": [[0, 0], [50, 0], [0, 50]], "closed": False, "polygonlabels": ["Cat"]}
+    (annotation,) = read(task_of(rectangle("p1", type="polygonlabels", value=value))).annotations
+    assert len(annotation.regions[0]) == 1
+    assert "region p1" in annotation.problems[0]
+
+
+@pytest.mark.parametrize("side", [320, 1333, 1920])
+def test_an_edge_on_pixel_centres_falls_to_the_same_side_everywhere(side):
+    """A centre on an outline belongs to the shape to its right; per cent must not blur that."""
+    for edge in range(1, 40):
+        left, right = (edge + 0.5) * 100 / side, (edge + 10.5) * 100 / side
+        if left * side / 100 != edge + 0.5 or right * side / 100 != edge + 10.5:
+            continue
+        value = {"points": [[left, 0], [right, 0], [right, 100], [left, 100]], "polygonlabels": ["Cat"]}
+        item = rectangle(type="polygonlabels", value=value, original_width=side, original_height=1)
+        (region,) = read(task_of(item)).annotations[0].regions[0]
+        assert region.mask == Mask.from_box((edge, 0, edge + 10, 1), (1, side))
+
+
 def test_a_vector_path_is_told_to_be_left_out():
     path = {"id": "v1", "type": "vectorlabels", "to_name": "image", "value": {"vertices": [], "vectorlabels": ["Cat"]}}
     (annotation,) = read(task_of(path, rectangle())).annotations
