@@ -135,6 +135,7 @@ def diff(
     with _snapshots() as snapshots:
         found = snapshots.diff(first, second)
         one, other = snapshots.get(first), snapshots.get(second)
+    notices = [notice for notice in (one.notice, other.notice) if notice]
     lists = {
         key: list(getattr(found, key))
         for key in ("added", "removed", "changed", "corrections_added", "corrections_removed", "corrections_changed")
@@ -145,7 +146,7 @@ def diff(
     }
     flags = {"label_set_changed": found.label_set_changed, "selection_changed": found.selection_changed}
     if as_json:
-        typer.echo(json.dumps({**lists, **labels, **flags, "notices": list(found.notices)}, ensure_ascii=False))
+        typer.echo(json.dumps({**lists, **labels, **flags, "notices": notices}, ensure_ascii=False))
         return
     for title, key in (("only in " + second, "added"), ("only in " + first, "removed"), ("changed", "changed")):
         if lists[key]:
@@ -162,7 +163,7 @@ def diff(
         typer.echo("they were chosen in different ways")
         typer.echo(f"  {first}: {json.dumps(one.selection, ensure_ascii=False, sort_keys=True)}")
         typer.echo(f"  {second}: {json.dumps(other.selection, ensure_ascii=False, sort_keys=True)}")
-    for notice in found.notices:
+    for notice in notices:
         _warn(notice)
     if found.is_empty:
         typer.echo("they hold the same")
