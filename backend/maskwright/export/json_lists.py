@@ -134,8 +134,6 @@ class _Scanner:
             return False
         if first and byte is not None:
             return True
-        if byte is None:
-            self._fail("the file ends too early; is it whole?")
         if byte != 0x2C:
             self._fail(f"a comma or {chr(end)} is missing")
         self._at += 1
@@ -160,9 +158,7 @@ class _Scanner:
         """Offset and text of the value that comes next."""
         self._peek()
         while (match := pattern.match(self._text, self._at)) is None:
-            if self._is_last and self._at >= len(self._text):
-                self._fail("the file ends too early; is it whole?")
-            if self._text[self._at] in b"]},:":
+            if self._at >= len(self._text) or self._text[self._at] in b"]},:":
                 self._fail(f"{what}: a value is missing")
             self._check_depth(what)
             if self._is_last:
@@ -207,6 +203,8 @@ class _Scanner:
         self._is_last = not more
 
     def _fail(self, reason: str) -> NoReturn:
+        if self._is_last and self._at >= len(self._text):
+            reason = "the file ends too early; is it whole?"
         raise InvalidInput(self._message(reason))
 
     def _message(self, reason: str) -> str:
