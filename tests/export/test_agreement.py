@@ -27,7 +27,8 @@ def row(labels: str) -> list[Region]:
 def test_people_who_draw_the_same_agree_wholly():
     found = agreement([row("ab"), row("ab")], ["x", "y"])
     assert (found.mean_iou, found.f1, found.class_agreement) == (1.0, 1.0, 1.0)
-    assert found.fleiss_kappa == 1.0 and found.cohen_kappas == {("x", "y"): 1.0}
+    assert found.fleiss_kappa == 1.0
+    assert found.cohen_kappas == {("x", "y"): 1.0}
     assert found.dice == {"a": 1.0, "b": 1.0}
 
 
@@ -64,9 +65,13 @@ def test_fleiss_kappa_is_the_textbooks_for_three_people():
 
 def test_kappa_is_not_defined_where_everything_is_one_class():
     found = agreement([row("aa"), row("aa")], ["x", "y"])
-    assert found.fleiss_kappa is None and found.cohen_kappas == {}
+    assert found.fleiss_kappa is None
+    assert found.cohen_kappas == {}
     nothing = agreement([[], []], ["x", "y"])
-    assert nothing.f1 is None and nothing.mean_iou is None and nothing.class_agreement is None and nothing.images == 1
+    assert nothing.f1 is None
+    assert nothing.mean_iou is None
+    assert nothing.class_agreement is None
+    assert nothing.images == 1
 
 
 def test_parts_add_up_to_the_same_bytes_in_any_grouping():

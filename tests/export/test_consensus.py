@@ -28,7 +28,8 @@ def test_an_object_that_most_people_drew_stays_with_the_pixels_most_of_them_gave
     people = [[box(10, 10, 20, 20)], [box(11, 10, 21, 20)], [box(12, 10, 22, 20)]]
     (found,) = majority(people)
     assert found.mask == Mask.from_box((11, 10, 21, 20), SIZE)
-    assert found.score == 1.0 and found.label == "cat"
+    assert found.score == 1.0
+    assert found.label == "cat"
 
 
 def test_an_object_that_half_of_the_people_drew_is_dropped():
@@ -53,7 +54,8 @@ def test_the_class_is_the_one_most_drawers_chose_and_the_first_person_decides_ti
 
 def test_one_person_alone_keeps_everything_as_it_was_drawn():
     regions = (box(1, 1, 5, 5), box(7, 7, 9, 9))
-    assert majority([regions]) == regions and most_likely([regions]) == regions
+    assert majority([regions]) == regions
+    assert most_likely([regions]) == regions
     assert majority([]) == ()
 
 
@@ -76,7 +78,7 @@ def test_majority_of_pixels_is_counted_pixel_by_pixel(pictures: list[np.ndarray]
     assert (held_by_most([Mask.from_array(p) for p in pictures], people).to_array() == expected).all()
 
 
-# --- STAPLE ------------------------------------------------------------------------------------------------------------
+# --- STAPLE ----------------------------------------------------------------------------------------------------
 
 
 def planted(
@@ -150,7 +152,8 @@ def test_staple_on_runs_equals_the_textbook_on_pixels(seed: int):
 def test_staple_of_regions_keeps_class_and_group():
     people = [[box(10, 10, 20, 20, person=name, key="r")] for name in ("a", "b", "c")]
     (found,) = most_likely(people)
-    assert found.mask == people[0][0].mask and found.label == "cat"
+    assert found.mask == people[0][0].mask
+    assert found.label == "cat"
 
 
 def test_twenty_objects_by_three_people_in_full_hd_take_milliseconds():
