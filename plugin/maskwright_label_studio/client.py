@@ -59,32 +59,43 @@ class ApiError(MaskwrightError):
 
 
 class Transport(Protocol):
-    """Sends one request to one Label Studio and reads the JSON answer."""
+    """Sends requests to one Label Studio."""
+
+    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
+        """GET; the answer as it came, for answers whose masks are not to be read."""
+        ...
 
     def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
-        """Send; ``payload`` None means no body. None for an empty answer."""
+        """Send and read the JSON answer; ``payload`` None means no body. None for an empty answer."""
         ...
 
 
 class OperatorTransport:
     """Requests to the server that the operator configured, with every method and with readable refusals.
 
-    Redirects are not followed, so that the token stays where it belongs; proxy variables are ignored. Without
-    credentials only what is public answers.
+    Redirects are not followed: the token stays where it belongs. Without credentials only what is public answers.
     """
 
     def __init__(self, base_url: str, credentials: Credentials | None, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._credentials = credentials
         self._http = httpx.Client(base_url=base_url.rstrip("/"), timeout=timeout_s, trust_env=False)
 
+    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
+        """See ``Transport``."""
+        return self._answer("GET", path, params, None)
+
     def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
-        """See ``Transport``; an expired access token is renewed once."""
+        """See ``Transport``."""
+        return _parsed(self._answer(method, path, params, payload), path)
+
+    def _answer(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> bytes:
+        """The body of the answer; an expired access token is renewed once."""
         headers = self._credentials.headers() if self._credentials else {}
         response = self._sent(method, path, params, payload, headers)
         refused = response.status_code == httpx.codes.UNAUTHORIZED
         if refused and self._credentials and self._credentials.invalidate(headers):
             response = self._sent(method, path, params, payload, self._credentials.headers())
-        return self._read(method, path, response)
+        return self._checked(method, path, response)
 
     def _sent(
         self, method: str, path: str, params: Mapping[str, Any], payload: Any, headers: dict[str, str]
@@ -94,11 +105,10 @@ class OperatorTransport:
         try:
             return self._http.request(method, path, params=dict(params) or None, content=content, headers=sent)
         except httpx.HTTPError as error:
-            raise Unreachable(
-                f"Label Studio at {self._http.base_url} does not answer: {type(error).__name__}"
-            ) from error
+            reason = type(error).__name__
+            raise Unreachable(f"Label Studio at {self._http.base_url} does not answer: {reason}") from error
 
-    def _read(self, method: str, path: str, response: httpx.Response) -> Any:
+    def _checked(self, method: str, path: str, response: httpx.Response) -> bytes:
         status = response.status_code
         if status == httpx.codes.UNAUTHORIZED:
             raise Refused(self._credentials.rejection() if self._credentials else HOW_TO_GET_A_KEY)
@@ -107,15 +117,9 @@ class OperatorTransport:
         if response.is_redirect:
             raise Unreachable(f"Label Studio redirects {path}; configure the address that it redirects to")
         if response.is_error:
-            raise ApiError(
-                f"Label Studio answered {method} {path} with {status}: {_detail(response)}", status, response.text
-            )
-        if not response.content:
-            return None
-        try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError as error:
-            raise Unreachable(f"what answers {path} is not Label Studio: no JSON came") from error
+            what = f"Label Studio answered {method} {path} with {status}: {_detail(response)}"
+            raise ApiError(what, status, response.text)
+        return response.content
 
 
 class GuardedTransport:
@@ -126,21 +130,27 @@ class GuardedTransport:
         self._credentials = credentials
         self._policy = policy
 
-    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
+    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
         """See ``Transport``."""
-        url = self._base_url + path + (f"?{urlencode(params)}" if params else "")
-        headers = self._credentials.headers()
         try:
-            if method == "GET":
-                return orjson.loads(fetch_bytes(url, self._policy, headers))
-            if method == "POST":
-                plain = orjson.loads(orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY))
-                return post_json(url, plain, self._policy, headers)
+            return fetch_bytes(self._url(path, params), self._policy, self._credentials.headers())
         except AccessDenied as error:
             raise Refused(self._credentials.rejection()) from error
-        except orjson.JSONDecodeError as error:
-            raise Unreachable(f"what answers {path} is not Label Studio: no JSON came") from error
-        raise InvalidInput(f"{method} is not sent to servers that the operator did not configure")
+
+    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
+        """See ``Transport``."""
+        if method == "GET":
+            return _parsed(self.fetch(path, params), path)
+        if method != "POST":
+            raise InvalidInput(f"{method} is not sent to servers that the operator did not configure")
+        plain = orjson.loads(orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY))
+        try:
+            return post_json(self._url(path, params), plain, self._policy, self._credentials.headers())
+        except AccessDenied as error:
+            raise Refused(self._credentials.rejection()) from error
+
+    def _url(self, path: str, params: Mapping[str, Any]) -> str:
+        return self._base_url + path + (f"?{urlencode(params)}" if params else "")
 
 
 class LabelStudioClient:
@@ -167,6 +177,10 @@ class LabelStudioClient:
     def get(self, path: str, **params: Any) -> Any:
         """GET a path."""
         return self._transport.send("GET", path, params, None)
+
+    def fetch(self, path: str, **params: Any) -> bytes:
+        """GET a path; the JSON text that came, unread."""
+        return self._transport.fetch(path, params)
 
     def post(self, path: str, payload: Any, **params: Any) -> Any:
         """POST a JSON document."""
@@ -207,11 +221,11 @@ class LabelStudioClient:
         return dict(self.patch(f"/api/projects/{project_id}/", fields))
 
     def task(self, task_id: int) -> dict[str, Any]:
-        """One task with its annotations and predictions. Label Studio asks its backend first if there are none."""
+        """One task with annotations and predictions. Label Studio asks its backend first if there are none."""
         return dict(self.get(f"/api/tasks/{task_id}/"))
 
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
-        """Annotations of a task, skipped ones too."""
+        """Annotations of a task. Label Studio leaves those out by which it was skipped."""
         return list(self.get(f"/api/tasks/{task_id}/annotations/"))
 
     def tasks(self, project_id: int, *, after: int = 0, page_size: int = _PAGE) -> Iterator[dict[str, Any]]:
@@ -236,8 +250,8 @@ class LabelStudioClient:
 
     def predictions(self, *, task: int | None = None, project: int | None = None) -> list[dict[str, Any]]:
         """Stored predictions of a task or of a project."""
-        params = {k: v for k, v in (("task", task), ("project", project)) if v is not None}
-        return list(self.get("/api/predictions/", **params))
+        asked = {"task": task, "project": project}
+        return list(self.get("/api/predictions/", **{k: v for k, v in asked.items() if v is not None}))
 
     def create_prediction(
         self, task_id: int, *, model_version: str, score: float, result: Sequence[Mapping[str, Any]]
@@ -248,10 +262,8 @@ class LabelStudioClient:
 
     def retrieve_predictions(self, project_id: int) -> None:
         """Make Label Studio ask its backend for all tasks; it waits for the answer, and never tells how it went."""
-        self.post(
-            "/api/dm/actions", {"selectedItems": {"all": True, "excluded": []}}, id="retrieve_tasks_predictions",
-            project=project_id,
-        )  # fmt: skip
+        selected = {"selectedItems": {"all": True, "excluded": []}}
+        self.post("/api/dm/actions", selected, id="retrieve_tasks_predictions", project=project_id)
 
     def connections(self, project_id: int) -> list[dict[str, Any]]:
         """The project's ML backends. Asking makes Label Studio call /health and /setup of each."""
@@ -264,6 +276,15 @@ class LabelStudioClient:
     def export(self, project_id: int, *, export_type: str = "JSON") -> Any:
         """Annotated tasks with their annotations, masks included."""
         return self.get(f"/api/projects/{project_id}/export", exportType=export_type)
+
+
+def _parsed(content: bytes, path: str) -> Any:
+    if not content:
+        return None
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise Unreachable(f"what answers {path} is not Label Studio: no JSON came") from error
 
 
 def _detail(response: httpx.Response) -> str:

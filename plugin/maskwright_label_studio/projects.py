@@ -68,6 +68,16 @@ class ProjectMemory:
         with self._lock:
             return self._projects.get(key) or Project(key)
 
+    def of_number(self, number: int) -> Project | None:
+        """The project with this number that was set up last, or None if none is known."""
+        with self._lock:
+            return next((p for p in reversed(self._projects.values()) if p.id == number), None)
+
+    def numbers(self) -> set[int]:
+        """Numbers of all known projects."""
+        with self._lock:
+            return {p.id for p in self._projects.values() if p.id is not None}
+
     def remember(self, project: Project) -> None:
         """Keep what /setup told."""
         with self._lock:

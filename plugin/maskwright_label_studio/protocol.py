@@ -18,12 +18,14 @@ from maskwright_label_studio.access import Access
 from maskwright_label_studio.batch import BatchPredictor
 from maskwright_label_studio.body import RequestBody, read_body
 from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.intake import EventIntake, StoreOpener
+from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.options import parse_options
 from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project, ProjectMemory
 from maskwright_label_studio.tasks import PredictRequest, project_key
 from maskwright_label_studio.warm import Warmer
-from maskwright_label_studio.webhook import Hint, HintInbox
+from maskwright_label_studio.webhook import read_event
 
 WEBHOOK_RULE = "/webhook"
 _MAX_TEXT = 2000
@@ -39,8 +41,9 @@ class LabelStudioBlueprint(Blueprint):
 
     Attributes:
         public_rules: Routes that Label Studio calls without credentials.
-        hints: Events that wait for whoever learns from them.
         projects: What /setup told.
+        store: Opens the corrections store.
+        keeper: Keeps it equal to Label Studio once ``start`` was called.
     """
 
     public_rules = frozenset({WEBHOOK_RULE})
@@ -48,8 +51,10 @@ class LabelStudioBlueprint(Blueprint):
     def __init__(self, services: Services) -> None:
         super().__init__("label_studio", __name__)
         access = Access(services.settings)
-        self.hints = HintInbox()
         self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
+        self.store = StoreOpener(services.settings)
+        self.keeper = CorrectionsKeeper(services.settings, self.store, access, self.projects)
+        self._intake = EventIntake(self.store, self.keeper.wake)
         self._predictor = Predictor(services, access)
         self._batch = BatchPredictor(services, self._predictor, access)
         self._warmer = Warmer(services, self._predictor, access)
@@ -95,12 +100,28 @@ class LabelStudioBlueprint(Blueprint):
         return _json({"versions": self.projects.versions()})
 
     def webhook(self) -> Response:
-        """Note what an event points at, and answer before anything is done about it."""
-        hint = Hint.of(_body().document, authenticated=bool(g.get("authenticated", False)))
-        if hint is not None:
-            self.hints.add(hint)
-            log.info("event %s of project %d noted", hint.action, hint.project_id)
-        return _json({"status": "noted" if hint is not None else "ignored"})
+        """Store an event, and the correction in one of a proven sender, before it is answered; see ``webhook``."""
+        authenticated = bool(g.get("authenticated", False))
+        data = request.get_data(cache=False)
+        incoming = read_event(data, authenticated=authenticated, server_of=self.keeper.server_of)
+        if incoming is not None:
+            self._intake.take(incoming)
+            log.info("event %s of project %s noted", incoming.event.action, incoming.event.project)
+        return _json({"status": "noted" if incoming is not None else "ignored"})
+
+    def start(self) -> None:
+        """Begin what runs behind the requests; the server calls this once it serves."""
+        self.keeper.start()
+
+    def close(self) -> None:
+        """End it, with everything that was acknowledged on the disk."""
+        self._intake.close()
+        self.keeper.stop()
+        self.store.close()
+
+    def state(self) -> dict[str, Any]:
+        """Numbers for ``/metrics``."""
+        return {"corrections": self.keeper.state()}
 
 
 def _body() -> RequestBody:

@@ -315,6 +315,7 @@ def make_backend(tmp_path: Path, label_studio: StandIn) -> Iterator[Callable[...
 
     yield make
     for backend in made:
+        backend.app.blueprints["label_studio"].close()
         backend.services.jobs.close()
 
 

@@ -1,11 +1,15 @@
-"""Events as recorded: without credentials, once or several times, waited for by the annotator."""
+"""Events as recorded: on the disk before they are answered, whoever sends them, however often, in any order."""
 
 from __future__ import annotations
 
 import base64
 import logging
+import sqlite3
+import threading
 import time
+from itertools import permutations
 
+import orjson
 import pytest
 
 EVENTS = [
@@ -18,64 +22,187 @@ EVENTS = [
     "webhook-tasks-created",
     "webhook-project-updated",
 ]
+PROVEN = {"Authorization": "Basic " + base64.b64encode(b"ls:secret").decode()}
 
 
-def hints(backend):
-    return backend.app.blueprints["label_studio"].hints
+def store_of(backend):
+    return backend.app.blueprints["label_studio"].store()
+
+
+def waiting(backend):
+    return [pending.event for pending in store_of(backend).pending_events(100)]
+
+
+def heads(backend):
+    store = store_of(backend)
+    return [head for row in store.projects() for head in store.heads(row.id)]
+
+
+def files(folder):
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("corrections*")))
+
+
+@pytest.fixture
+def guarded(make_backend):
+    return make_backend(username="ls", password="secret")
 
 
 @pytest.mark.parametrize("name", EVENTS)
 def test_every_recorded_event_is_noted_once_however_often_it_comes(backend, payload, name):
     for _ in range(3):
         assert backend.http.post("/webhook", json=payload(name)).status_code == 200
-    (hint,) = hints(backend).drain()
-    assert hint.action == payload(name)["action"]
-    assert hint.project_id == payload(name)["project"]["id"]
-    assert len(hints(backend)) == 0
+    (event,) = waiting(backend)
+    assert event.action == payload(name)["action"]
+    assert event.project == payload(name)["project"]["id"]
 
 
-def test_events_come_without_basic_auth_and_are_taken_as_unauthenticated_hints(make_backend, payload):
-    backend = make_backend(username="ls", password="secret")
+def test_an_event_outlives_the_server_that_took_it(make_backend, payload):
+    backend = make_backend()
+    backend.http.post("/webhook", json=payload("webhook-annotation-created"))
+    assert len(waiting(make_backend())) == 1
+
+
+def test_events_come_without_basic_auth_and_are_taken_as_hints_and_never_as_corrections(guarded, payload):
     body = payload("webhook-annotation-created")
-    assert backend.http.post("/webhook", json=body).status_code == 200
-    assert [hint.authenticated for hint in hints(backend).drain()] == [False]
-    header = {"Authorization": "Basic " + base64.b64encode(b"ls:secret").decode()}
-    assert backend.http.post("/webhook", json=body, headers=header).status_code == 200
-    assert [hint.authenticated for hint in hints(backend).drain()] == [True]
+    assert guarded.http.post("/webhook", json=body).status_code == 200
+    assert [event.authenticated for event in waiting(guarded)] == [False]
+    assert heads(guarded) == []
 
 
-def test_everything_but_events_needs_the_credentials(make_backend, payload):
-    backend = make_backend(username="ls", password="secret")
-    assert backend.http.post("/setup", json=payload("setup")).status_code == 401
-    assert backend.http.post("/predict", json=payload("predict-batch-two-tasks")).status_code == 401
-    assert backend.http.get("/versions").status_code == 401
-    assert backend.http.get("/health").status_code == 401
+def test_the_correction_in_a_proven_event_is_kept_at_once_and_complete(guarded, payload, label_studio):
+    body = payload("webhook-annotation-created-brush-accepted-in-ui")
+    assert guarded.http.post("/webhook", json=body, headers=PROVEN).status_code == 200
+    (head,) = heads(guarded)
+    kept, sent = orjson.loads(head.stored.document), body["annotation"]
+    assert kept["result"] == sent["result"]
+    assert (head.stored.number, head.task_number) == (sent["id"], body["task"]["id"])
+    assert head.stored.person == str(sent["completed_by"])
+    assert head.stored.lead_time == sent["lead_time"]
+    assert head.stored.kind == "submitted"
+    assert label_studio.requests == [], "nothing else is done before the answer"
+    (document,) = store_of(guarded).task_documents(store_of(guarded).projects()[0].id)
+    assert orjson.loads(document)["data"] == body["task"]["data"]
+
+
+def test_a_skipped_task_is_told_apart(guarded, payload):
+    guarded.http.post("/webhook", json=payload("webhook-annotation-created-skipped"), headers=PROVEN)
+    assert [head.stored.kind for head in heads(guarded)] == ["skipped"]
+
+
+def test_the_newest_state_is_in_force_in_whatever_order_three_edits_arrive(make_backend, payload, tmp_path):
+    bodies = []
+    for second in range(3):
+        body = payload("webhook-annotation-created")
+        body["annotation"] |= {"updated_at": f"2026-11-22T00:00:0{second}.000000Z", "lead_time": float(second)}
+        bodies.append(body | {"action": "ANNOTATION_UPDATED"})
+    for number, order in enumerate(permutations(bodies)):
+        backend = make_backend(home=tmp_path / str(number), username="ls", password="secret")
+        for body in order:
+            backend.http.post("/webhook", json=body, headers=PROVEN)
+        (head,) = heads(backend)
+        assert head.stored.lead_time == 2.0
+        store = store_of(backend)
+        assert len(store.history(store.projects()[0].id, head.stored.number)) == 3, "earlier states are kept"
+
+
+def test_the_prediction_that_was_shown_is_kept_as_a_proposal(guarded, payload):
+    body = payload("webhook-annotation-created")
+    shown = {"id": 77, "model_version": "embedded-1", "result": [], "created_ago": "3 minutes"}
+    body["annotation"] |= {"prediction": shown, "parent_prediction": 77}
+    guarded.http.post("/webhook", json=body, headers=PROVEN)
+    (head,) = heads(guarded)
+    assert (head.stored.proposal_number, head.stored.model_version) == (77, "embedded-1")
+    store = store_of(guarded)
+    (document,) = store.task_documents(store.projects()[0].id)
+    assert orjson.loads(document)["predictions"] == [{"id": 77, "model_version": "embedded-1", "result": []}]
+
+
+def test_everything_but_events_needs_the_credentials(guarded, payload):
+    assert guarded.http.post("/setup", json=payload("setup")).status_code == 401
+    assert guarded.http.post("/predict", json=payload("predict-batch-two-tasks")).status_code == 401
+    assert guarded.http.get("/versions").status_code == 401
+    assert guarded.http.get("/health").status_code == 401
     wrong = {"Authorization": "Basic " + base64.b64encode(b"ls:wrong").decode()}
-    assert backend.http.post("/webhook", json=payload("webhook-start-training"), headers=wrong).status_code == 401
+    assert guarded.http.post("/webhook", json=payload("webhook-start-training"), headers=wrong).status_code == 401
 
 
-def test_events_are_answered_within_a_second_and_nothing_is_done_before_the_answer(backend, label_studio, payload):
-    """The annotator's submit waits for the answer; a second is all there is."""
+def test_events_of_megabytes_are_answered_well_within_the_second_that_the_annotator_waits(guarded, payload):
     body = payload("webhook-annotation-created-brush-accepted-in-ui")
     body["annotation"]["result"] = body["annotation"]["result"] * 200
+    guarded.http.post("/webhook", json=payload("webhook-annotation-created"), headers=PROVEN)
     started = time.monotonic()
-    assert backend.http.post("/webhook", json=body).status_code == 200
+    assert guarded.http.post("/webhook", json=body, headers=PROVEN).status_code == 200
+    assert time.monotonic() - started < 0.7
+
+
+def test_a_locked_database_is_told_within_a_second_and_what_was_acknowledged_stays(guarded, payload, tmp_path):
+    guarded.http.post("/webhook", json=payload("webhook-annotation-created"), headers=PROVEN)
+    other = sqlite3.connect(tmp_path / "corrections.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    refused = guarded.http.post("/webhook", json=payload("webhook-annotation-created-skipped"), headers=PROVEN)
     assert time.monotonic() - started < 1.0
-    assert label_studio.requests == []
+    assert refused.status_code == 503
+    assert "corrections database" in refused.json["error"]
+    other.execute("ROLLBACK")
+    other.close()
+    assert len(heads(guarded)) >= 1
+    assert guarded.http.post("/webhook", json=payload("webhook-start-training"), headers=PROVEN).status_code == 200
+
+
+def test_a_database_that_cannot_be_opened_is_told_and_the_next_event_tries_again(make_backend, payload, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "corrections.sqlite3").write_bytes(b"")
+    backend = make_backend(home=home)
+    answer = backend.http.post("/webhook", json=payload("webhook-annotation-created"))
+    assert answer.status_code >= 500
+    assert str(tmp_path) not in answer.text
+    (home / "corrections.sqlite3").unlink()
+    assert backend.http.post("/webhook", json=payload("webhook-annotation-created")).status_code == 200
+
+
+def test_many_annotators_at_once_are_all_answered_and_all_kept(guarded, payload):
+    body = payload("webhook-annotation-created")
+    statuses = []
+
+    def submit(first):
+        client = guarded.app.test_client()
+        for number in range(first, first + 10):
+            annotation = body["annotation"] | {"id": number, "task": number}
+            sent = body | {"annotation": annotation, "task": body["task"] | {"id": number}}
+            statuses.append(client.post("/webhook", json=sent, headers=PROVEN).status_code)
+
+    threads = [threading.Thread(target=submit, args=(100 * n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 80
+    assert len(heads(guarded)) == len(waiting(guarded)) == 80
+
+
+def test_one_event_that_cannot_be_stored_costs_the_others_nothing(guarded, payload):
+    body = payload("webhook-annotation-created")
+    body["annotation"]["id"] = -5
+    assert guarded.http.post("/webhook", json=body, headers=PROVEN).status_code == 400
+    good = payload("webhook-annotation-created")
+    assert guarded.http.post("/webhook", json=good, headers=PROVEN).status_code == 200
+    assert len(heads(guarded)) == 1
 
 
 def test_deletions_come_under_a_plural_name_with_numbers_only(backend, payload):
     backend.http.post("/webhook", json=payload("webhook-annotations-deleted"))
-    (hint,) = hints(backend).drain()
-    assert hint.action == "ANNOTATIONS_DELETED"
-    assert hint.annotations == (1,)
+    (event,) = waiting(backend)
+    assert event.action == "ANNOTATIONS_DELETED"
+    assert event.annotations == (1,)
 
 
 def test_training_is_acknowledged_without_annotations_in_it(backend, payload):
     body = payload("webhook-start-training")
     assert "annotations" not in body
     assert backend.http.post("/webhook", json=body).status_code == 200
-    assert [hint.action for hint in hints(backend).drain()] == ["START_TRAINING"]
+    assert [event.action for event in waiting(backend)] == ["START_TRAINING"]
 
 
 def test_an_annotation_is_known_by_number_task_and_time(backend, payload):
@@ -84,39 +211,41 @@ def test_an_annotation_is_known_by_number_task_and_time(backend, payload):
     later = payload("webhook-annotation-created")
     later["annotation"]["updated_at"] = "2026-12-01T00:00:00Z"
     backend.http.post("/webhook", json=later)
-    first, second = hints(backend).drain()
+    first, second = waiting(backend)
     assert first.annotations == second.annotations == (body["annotation"]["id"],)
     assert first.tasks == (body["task"]["id"],)
     assert first.updated_at != second.updated_at
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_the_projects_token_and_the_body_are_never_logged(backend, payload, name, caplog):
+def test_the_projects_token_is_neither_logged_nor_stored(guarded, payload, name, caplog, tmp_path):
     caplog.set_level(logging.DEBUG)
     body = payload(name)
     body["project"]["token"] = "projectsecret"
     body["project"]["expert_instruction"] = "instructionsecret"
-    backend.http.post("/webhook", json=body)
-    backend.http.post("/webhook", json=body | {"action": 7})
+    guarded.http.post("/webhook", json=body, headers=PROVEN)
+    guarded.http.post("/webhook", json=body | {"action": 7}, headers=PROVEN)
     assert "secret" not in caplog.text
-    assert "secret" not in repr(hints(backend).drain())
+    assert b"secret" not in files(tmp_path)
+    for head in heads(guarded):
+        assert b"secret" not in head.stored.document
 
 
 def test_events_that_nobody_knows_yet_are_acknowledged_and_forgotten(backend, payload):
     body = payload("webhook-annotation-created") | {"action": "LABEL_LINK_CREATED"}
     assert backend.http.post("/webhook", json=body).json == {"status": "ignored"}
-    assert len(hints(backend)) == 0
+    assert waiting(backend) == []
 
 
-def test_a_storm_of_invented_events_cannot_fill_the_memory():
-    from maskwright_label_studio.webhook import Hint, HintInbox
+def test_a_storm_of_invented_events_cannot_fill_the_disk(backend):
+    from maskwright.store.corrections import CorrectionsStore, Event
 
-    inbox = HintInbox(limit=100)
-    for number in range(10_000):
-        inbox.add(Hint("ANNOTATION_CREATED", 1, (number,)))
-    kept = inbox.drain()
+    store = CorrectionsStore(store_of(backend).database, max_unproven=100)
+    for start in range(0, 2000, 100):
+        store.add_events([Event("label-studio", "", "ANNOTATION_CREATED", 1, (start + n,)) for n in range(100)])
+    kept = store.pending_events(1000)
     assert len(kept) == 100
-    assert kept[-1].annotations == (9_999,)
+    assert min(pending.event.annotations for pending in kept) >= (1900,), "the oldest go first"
 
 
 def test_a_prompt_that_was_still_open_when_submitting_is_no_region(payload, recording):

@@ -26,7 +26,8 @@ def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platfor
     Args:
         services: What does the work; ``metrics.observe`` should be its observer.
         metrics: Where requests are counted; answers ``/metrics``.
-        platforms: Platforms whose blueprints are mounted, see ``Platform.blueprint`` for public rules.
+        platforms: Platforms whose blueprints are mounted, see ``Platform.blueprint`` for public rules. A blueprint's
+            ``state()``, if it has one, gives numbers for ``/metrics``.
     """
     app = Flask("maskwright", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_request_bytes
@@ -51,6 +52,8 @@ def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platfor
     # Blueprints come after the routes above, so that no platform can take /health or /metrics over.
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
+        if (state := getattr(blueprint, "state", None)) is not None:
+            metrics.watch(f"maskwright_{blueprint.name}", state)
     metrics.watch("maskwright", lambda: describe_state(services))
     return app
 

@@ -130,9 +130,10 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
     ending = threading.Event()
     # Loaded while the server already answers: /health tells how far it is, and who clicks first waits for this load.
     threading.Thread(target=_load_model, args=(services.assistant, ending), name="load-model", daemon=True).start()
+    app = create_app(services, metrics, installed_platforms())
     try:
         server = WebServer(
-            create_app(services, metrics, installed_platforms()), host=settings.host, port=settings.port,
+            app, host=settings.host, port=settings.port,
             threads=settings.threads, max_request_bytes=settings.max_request_bytes,
         )  # fmt: skip
 
@@ -141,6 +142,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
 
         previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
+            _tell_blueprints(app, "start")
             if started is not None:
                 started(server.url)
             server.run()
@@ -149,8 +151,16 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
                 signal.signal(number, handler)
     finally:
         ending.set()
+        _tell_blueprints(app, "close")
         services.jobs.close()
         services.assistant.close()
+
+
+def _tell_blueprints(app: Flask, name: str) -> None:
+    """Call ``start()`` or ``close()`` of every blueprint that has it: platforms may run things behind the requests."""
+    for blueprint in app.blueprints.values():
+        if (method := getattr(blueprint, name, None)) is not None:
+            method()
 
 
 def build_services(settings: Settings, metrics: Metrics) -> Services:

@@ -1,0 +1,146 @@
+"""Events into the corrections store: on the disk before they are answered, many with one write, refused in time.
+
+One thread writes. What arrives while it does is taken along by its next transaction, so a storm costs few of them; and
+a locked or full disk holds up that thread only: who waits is told so before Label Studio's second is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+
+from maskwright.errors import Busy, InvalidInput, MaskwrightError
+from maskwright.settings import Settings
+from maskwright.store.corrections import CorrectionsStore, TaskState, open_store
+from maskwright_label_studio.webhook import PLATFORM_NAME, Incoming
+
+ANSWER_S = 0.7
+MAX_WAITING = 1000
+_NOT_IN_TIME = "the corrections database did not take the event in time; the next comparison with the platform will"
+
+log = logging.getLogger(__name__)
+
+
+class StoreOpener:
+    """The corrections store of a process, opened when it is first needed. Threads may share it.
+
+    Args:
+        settings: Where it is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._store: CorrectionsStore | None = None
+
+    def __call__(self) -> CorrectionsStore:
+        """The open store.
+
+        Raises:
+            MaskwrightError: If it cannot be opened; the next call tries again.
+        """
+        with self._lock:
+            if self._store is None:
+                self._settings.home.mkdir(parents=True, exist_ok=True)
+                self._store = open_store(self._settings.home, self._settings.database_url.get_secret_value())
+            return self._store
+
+    def close(self) -> None:
+        """Close it, if it was opened."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+
+class EventIntake:
+    """Takes events in. Threads may share it.
+
+    Args:
+        store: Opens the store.
+        stored: Called after each write, in the writing thread.
+    """
+
+    def __init__(self, store: Callable[[], CorrectionsStore], stored: Callable[[], None]) -> None:
+        self._store = store
+        self._stored = stored
+        self._waiting: deque[tuple[Incoming, Future[None]]] = deque()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-intake")
+
+    def take(self, incoming: Incoming) -> None:
+        """Store an event, and the correction in it; both are on the disk when this returns.
+
+        Raises:
+            InvalidInput: If something in it cannot be stored.
+            Busy: If it was not done in time; it may be stored later all the same.
+            MaskwrightError: If the store cannot be opened or written.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise Busy("too many events wait for the corrections database; the next comparison brings what they say")
+        done: Future[None] = Future()
+        self._waiting.append((incoming, done))
+        self._writer.submit(self._write)
+        try:
+            done.result(ANSWER_S)
+        except FutureTimeout:
+            log.warning("%s", _NOT_IN_TIME)
+            raise Busy(_NOT_IN_TIME) from None
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._writer.shutdown()
+
+    def _write(self) -> None:
+        batch = []
+        while self._waiting:
+            batch.append(self._waiting.popleft())
+        if len(batch) > 1 and self._written(batch, give_up=False):
+            return
+        # Alone, so that one that cannot be stored does not cost the others.
+        for item in batch:
+            self._written([item], give_up=True)
+
+    def _written(self, batch: list[tuple[Incoming, Future[None]]], *, give_up: bool) -> bool:
+        """Store a batch and tell who waits; False if something in it is malformed and ``give_up`` is not set."""
+        try:
+            self._keep([incoming for incoming, _ in batch])
+        except Exception as error:
+            if isinstance(error, InvalidInput) and not give_up:
+                return False
+            if not isinstance(error, MaskwrightError):
+                log.exception("events could not be stored")
+            for _, done in batch:
+                done.set_exception(error)
+            return True
+        for _, done in batch:
+            done.set_result(None)
+        self._stored()
+        return True
+
+    def _keep(self, batch: list[Incoming]) -> None:
+        store = self._store()
+        # The corrections first: an event without its correction would be repaired, a correction needs no event.
+        by_project: dict[tuple[str, int], dict[int, TaskState]] = {}
+        for incoming in batch:
+            event, state = incoming.event, incoming.state
+            if state is not None and event.project is not None:
+                tasks = by_project.setdefault((event.server, event.project), {})
+                tasks[state.number] = _joined(tasks.get(state.number), state)
+        for (server, number), tasks in by_project.items():
+            store.put_tasks(store.project(PLATFORM_NAME, server, number).id, list(tasks.values()))
+        store.add_events(list(dict.fromkeys(incoming.event for incoming in batch)))
+
+
+def _joined(known: TaskState | None, state: TaskState) -> TaskState:
+    if known is None:
+        return state
+    return replace(
+        known,
+        annotations=tuple(dict.fromkeys(known.annotations + state.annotations)),
+        proposals=tuple(dict.fromkeys(known.proposals + state.proposals)),
+    )

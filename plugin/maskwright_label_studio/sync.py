@@ -1,0 +1,245 @@
+"""Comparing the corrections store with Label Studio, so that lost, late or doubled events leave no trace.
+
+A comparison lists every task with the time of its last change and its number of annotations (see ``sync_pages``), and
+reads whole only those that differ from what the store holds, those with drafts, and those that the store believes to
+have drafts. That needs no common clock, finds what was deleted, and takes an interrupted run up where it ended: what
+was stored is not read again. It costs one light request per thousand tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+
+from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound, TooLarge, Unreachable
+from maskwright.store.corrections import CorrectionsStore, ProjectRow, TaskState
+from maskwright.store.times import now, to_text
+from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.store_marks import StoreMarks
+from maskwright_label_studio.sync_pages import ProjectPages
+from maskwright_label_studio.webhook import PLATFORM_NAME
+
+PAGE_BYTES = 8 * 1024**2
+_FIRST_PAGE, _MOST_PER_PAGE = 10, 100
+_UNREADABLE = (ApiError, InvalidInput, Unreachable)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What a comparison found.
+
+    Attributes:
+        project: The project's number.
+        title: Its title.
+        tasks: Tasks compared so far.
+        total: Tasks of the project as Label Studio counts them, or 0 if not known.
+        new: Annotations that the store did not have.
+        changed: Annotations that were changed since.
+        deleted: Annotations that are no longer there; they are kept as deleted.
+        unchanged: Annotations that were the same.
+        drafts: Unfinished drawings that are there now.
+        failures: (task, reason) of tasks that could not be read or stored.
+        gone: Whether the project itself is no longer there.
+    """
+
+    project: int
+    title: str = ""
+    tasks: int = 0
+    total: int = 0
+    new: int = 0
+    changed: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    drafts: int = 0
+    failures: tuple[tuple[int, str], ...] = ()
+    gone: bool = False
+
+
+Progress = Callable[[SyncReport], None]
+
+
+def synchronise(
+    client: LabelStudioClient,
+    store: CorrectionsStore,
+    number: int,
+    *,
+    server: str,
+    full: bool = False,
+    tasks: Collection[int] | None = None,
+    annotations: Collection[int] = (),
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> SyncReport:
+    """Make the store equal to a project. Safe to interrupt, to repeat, and beside events and other comparisons.
+
+    Args:
+        client: Of the project's server.
+        store: Where to.
+        number: The project's number.
+        server: The server's address as the store knows it.
+        full: Read every task again, whatever the store believes to know.
+        tasks: Only these tasks, or None for all.
+        annotations: With ``tasks``: and those on which these annotations are, as far as the store knows.
+        progress: Told after each page.
+        cancelled: Asked before each page.
+
+    Raises:
+        Cancelled: If it was asked to stop; what was stored stays.
+        MaskwrightError: If Label Studio or the store does not answer as it should. Single tasks that cannot be read
+            are told in ``SyncReport.failures`` instead.
+    """
+    began = to_text(now())
+    try:
+        project = client.project(number)
+    except NotFound:
+        return _bury_project(store, number, server, began)
+    row = store.project(
+        PLATFORM_NAME, server, number,
+        title=str(project.get("title") or ""), label_config=str(project.get("label_config") or ""),
+    )  # fmt: skip
+    total = project.get("task_number")
+    run = _Run(client, store, row, total if isinstance(total, int) else 0, progress, cancelled)
+    if tasks is not None:
+        run.read({*tasks, *StoreMarks(store.database, row.id).tasks_of(annotations)}, maybe_gone=True)
+        return run.report
+    run.compare(full=full)
+    if not run.report.failures:
+        store.mark_synced(row.id, began)
+    return run.report
+
+
+def _bury_project(store: CorrectionsStore, number: int, server: str, began: str) -> SyncReport:
+    row = store.find_project(PLATFORM_NAME, server, number)
+    if row is None:
+        raise NotFound(f"{server or 'Label Studio'} has no project {number}, or the token does not see it")
+    counts = store.counts(row.id)
+    store.bury_unseen(row.id, began)
+    store.mark_synced(row.id, began)
+    if counts.tasks:
+        log.warning("project %d is no longer there; its %d tasks are kept as deleted", number, counts.tasks)
+    return SyncReport(number, row.title, deleted=counts.annotations, gone=True)
+
+
+@dataclass
+class _Run:
+    client: LabelStudioClient
+    store: CorrectionsStore
+    row: ProjectRow
+    total: int
+    progress: Progress | None
+    cancelled: Callable[[], bool] | None
+    page_size: int = _FIRST_PAGE
+    report: SyncReport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.report = SyncReport(self.row.number, self.row.title, total=self.total)
+        self.pages = ProjectPages(self.client, self.row.number)
+        self.marks = StoreMarks(self.store.database, self.row.id)
+
+    def compare(self, *, full: bool) -> None:
+        """Go through all tasks in order of their numbers."""
+        drawn = self.pages.with_drafts() | self.marks.with_drafts()
+        listing, after = self.pages.marks(), 0
+        while True:
+            asked = to_text(now())
+            page = next(listing, None)
+            last = page[-1].number if page else None
+            known = self.marks.known(after, last)
+            for number in sorted(known.keys() - {mark.number for mark in page or ()}):
+                self._bury(number, asked)
+            if page is None or last is None:
+                return
+            wanted = []
+            for mark in page:
+                task = known.get(mark.number)
+                if task is not None and (
+                    task.erased or (task.is_current(mark) and not full and mark.number not in drawn)
+                ):
+                    self._count(tasks=1, unchanged=task.submitted + task.skipped)
+                else:
+                    wanted.append(mark.number)
+            self.read(wanted)
+            self._tell()
+            after = last
+
+    def read(self, numbers: Iterable[int], *, maybe_gone: bool = False) -> None:
+        """Read tasks whole and store them. ``maybe_gone``: bury those that are not there any more."""
+        waiting = deque(sorted(numbers))
+        while waiting:
+            self._check()
+            part = [waiting.popleft() for _ in range(min(self.page_size, len(waiting)))]
+            asked = to_text(now())
+            try:
+                states, nbytes = self.pages.read(part)
+            except _UNREADABLE as error:
+                if len(part) > 1:
+                    self.page_size = len(part) // 2
+                    waiting.extendleft(reversed(part))
+                elif isinstance(error, Unreachable) and not self._answers():
+                    raise
+                else:
+                    self._fail(part[0], error)
+                continue
+            self.page_size = max(1, min(_MOST_PER_PAGE, PAGE_BYTES * len(part) // max(nbytes, 1)))
+            self._store(states, asked)
+            for number in sorted(set(part) - {state.number for state in states}) if maybe_gone else ():
+                self._bury(number, asked)
+            self._tell()
+
+    def _store(self, states: list[TaskState], asked: str) -> None:
+        numbers = [state.number for state in states]
+        before = self._heads(numbers)
+        try:
+            self.store.put_tasks(self.row.id, states, seen_at=asked)
+        except (InvalidInput, TooLarge):
+            for state in states:
+                try:
+                    self.store.put_tasks(self.row.id, [state], seen_at=asked)
+                except (InvalidInput, TooLarge) as error:
+                    self._fail(state.number, error)
+        self.marks.name_versions(states)
+        after = self._heads(numbers)
+        drafts = sum(draft for draft, _ in after)
+        annotations = {key: digest for key, digest in after.items() if not key[0]}
+        kept = annotations.keys() & before.keys()
+        changed = sum(annotations[key] != before[key] for key in kept)
+        self._count(
+            tasks=len(states), new=len(annotations) - len(kept), changed=changed, unchanged=len(kept) - changed,
+            deleted=sum(not draft for draft, _ in before.keys() - after.keys()), drafts=drafts,
+        )  # fmt: skip
+
+    def _bury(self, number: int, asked: str) -> None:
+        heads = self._heads([number])
+        self.store.bury_task(self.row.id, number, asked)
+        self._count(deleted=sum(not draft for draft, _ in heads))
+
+    def _heads(self, numbers: list[int]) -> dict[tuple[bool, int], str]:
+        heads = self.store.heads(self.row.id, tasks_only=numbers, documents=False)
+        return {(head.stored.kind == "draft", head.stored.number): head.digest for head in heads}
+
+    def _answers(self) -> bool:
+        try:
+            self.client.version()
+        except MaskwrightError:
+            return False
+        return True
+
+    def _fail(self, number: int, error: MaskwrightError) -> None:
+        log.warning("task %d of project %d could not be stored: %s", number, self.row.number, error)
+        self._count(tasks=1)
+        self.report = replace(self.report, failures=(*self.report.failures, (number, str(error))))
+
+    def _count(self, **added: int) -> None:
+        self.report = replace(self.report, **{name: getattr(self.report, name) + n for name, n in added.items()})
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(self.report)
+
+    def _check(self) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled("the comparison was stopped; the next one goes on from there")
