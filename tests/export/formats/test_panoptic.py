@@ -84,8 +84,9 @@ def test_any_regions_pass_the_official_checks_and_decode_to_the_masks_less_the_c
         folder = Path(name)
         done = kit.export(PanopticFormat(), items, folder)
         for item, lost in zip(items, done.lost, strict=True):
-            base = f"panoptic_{item.split}" if item.split else "panoptic"
+            base = f"panoptic/{item.split}" if item.split else "panoptic"
             ids = segment_ids(folder / base / f"folder/{item.task}.png")
+            checked(folder)
             document = checked(folder, base)
             (annotation,) = (a for a in document["annotations"] if a["image_id"] == int(item.task))
             classes = {0: 0} | {s["id"]: s["category_id"] for s in annotation["segments_info"]}
@@ -132,14 +133,16 @@ def test_more_than_255_segments_use_the_next_channel(kit, tmp_path):
     assert len(checked(tmp_path)["annotations"][0]["segments_info"]) == 300
 
 
-def test_each_split_has_a_json_file_beside_a_folder_of_its_name(kit, tmp_path):
+def test_each_part_and_the_whole_have_a_json_file_beside_a_folder_of_its_name(kit, tmp_path):
     mask = Mask.full((3, 4))
     items = [
         kit.record(kit.region(mask), number=i, split=split) for i, split in enumerate(["val", "train", "train"], 1)
     ]
     done = kit.export(PanopticFormat(), items, tmp_path)
-    assert done.written == ("panoptic_val.json", "panoptic_train.json")
-    assert len(checked(tmp_path, "panoptic_train")["images"]) == 2
+    assert done.written == ("panoptic/train.json", "panoptic/val.json", "panoptic.json")
+    assert len(checked(tmp_path, "panoptic/train")["images"]) == 2
+    assert len(checked(tmp_path, "panoptic/val")["images"]) == 1
+    assert [image["id"] for image in checked(tmp_path)["images"]] == [1, 2, 3]
 
 
 def test_images_of_one_task_have_files_of_their_own(kit, tmp_path):

@@ -23,9 +23,10 @@ def test_run_lengths_and_pixel_maps_agree_and_give_the_masks_less_the_counted_lo
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         done = kit.export(StuffFormat(), [item], folder)
-        base = f"stuff_{item.split}" if item.split else "stuff"
-        document = json.loads((folder / f"{base}.json").read_text())
-        pixels = np.array(Image.open(folder / f"{base}_pixelmaps" / "folder/1.png"))
+        document = json.loads((folder / "stuff.json").read_text())
+        if item.split:
+            assert json.loads((folder / f"stuff_{item.split}.json").read_text()) == document
+        pixels = np.array(Image.open(folder / "stuff_pixelmaps" / (item.split or "") / "folder/1.png"))
     expected = kit.painted(item, [kit.dataset.categories[r.label] for r in item.regions])
     assert np.array_equal(pixels, expected)
     from_json = np.zeros(item.size, dtype=np.int64)

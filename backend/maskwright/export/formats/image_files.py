@@ -52,6 +52,20 @@ def upright(record: ImageRecord, image: bytes) -> tuple[bytes, str]:
         raise type(error)(f"{record.file_name}: {error}") from error
 
 
+def beside(record: ImageRecord, image: bytes | None) -> tuple[str, tuple[tuple[str, bytes], ...]]:
+    """What an index calls the image, and its file for the folder ``images`` where it is at hand.
+
+    Raises:
+        InvalidInput: If it cannot be read as an image.
+    """
+    if image is None:
+        return record.file_name, ()
+    content, suffix = upright(record, image)
+    own = PurePosixPath(record.file_name)
+    name = record.file_name if own.suffix == suffix else str(own.with_suffix(suffix))
+    return name, ((f"images/{name}", content),)
+
+
 def as_jpeg(record: ImageRecord, image: bytes) -> bytes:
     """An upright JPEG: the file itself where it is one, else encoded with quality 95.
 

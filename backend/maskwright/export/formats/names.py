@@ -30,6 +30,11 @@ def flat_stem(record: ImageRecord) -> str:
     return stem(record).replace("/", "__")
 
 
+def place(record: ImageRecord) -> str:
+    """As :func:`stem`, in a folder of its part of the dataset where that is split."""
+    return f"{record.split}/{stem(record)}" if record.split else stem(record)
+
+
 def section(kind: str, record: ImageRecord) -> str:
     """The section of rows for one kind of row and the part of the dataset that the image belongs to."""
     return f"{kind}/{record.split or ''}"

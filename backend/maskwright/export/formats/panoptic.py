@@ -1,9 +1,10 @@
 """COCO panoptic segmentation (Kirillov et al., CVPR 2019; COCO's data format, section "Panoptic Segmentation").
 
-``panoptic.json`` beside the folder ``panoptic``, or ``panoptic_train.json`` beside ``panoptic_train`` and so on where
-the dataset is split: the official tools look for the PNG files in the folder that is called like the JSON file. A pixel
-is R + 256 G + 65536 B = id of its segment, 0 where there is none. Segments are numbered from 1 in each image, in the
-order of drawing; the official checks ask for ids that are unique within an image.
+The official tools look for PNG files in the folder that is called like the JSON file. So ``panoptic.json`` lies beside
+the folder ``panoptic``; where the dataset is split, ``panoptic/train.json`` lies beside ``panoptic/train`` and so on,
+and ``panoptic.json`` still holds everything. A pixel is R + 256 G + 65536 B = id of its segment, 0 where there is none.
+Segments are numbered from 1 in each image, in the order of drawing; the official checks ask for ids that are unique
+within an image.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from maskwright.export.formats.json_stream import coco_head, write_arrays
+from maskwright.export.formats.coco_parts import annotation_row, image_row, write_parts
+from maskwright.export.formats.image_files import beside
 from maskwright.export.formats.label_map import (
     category_of,
     category_rows,
@@ -26,12 +27,15 @@ from maskwright.export.formats.label_map import (
     shown_of,
     xywh,
 )
-from maskwright.export.formats.names import present, section, stem
+from maskwright.export.formats.names import place
 from maskwright.export.ids import image_id
 from maskwright.export.layers import Layers
-from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
+from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows, Split
 from maskwright.export.run_png import encode_runs
 from maskwright.regions import Region
+
+FOLDER = "panoptic"
+INDEX = f"{FOLDER}.json"
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,15 @@ class PanopticFormat:
 
     stuff: frozenset[str] = field(default=frozenset())
     name: str = "panoptic"
-    wants_image: bool = False
+    wants_image: bool = True
+    copies_images: bool = False
+    indexes: tuple[str, ...] = (INDEX,)
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`.
 
         Raises:
-            InvalidInput: If a mask is not of the image's size.
+            InvalidInput: If a mask is not of the image's size, or the image cannot be read.
         """
         regions, layers = drawn(record)
         owners = self._first_of_segment(regions)
@@ -71,14 +77,14 @@ class PanopticFormat:
             }
             segments.append(segment)
             ids[:-1][members] = len(segments)
-        name = f"{stem(record)}.png"
+        name = f"{place(record)}.png"
         colours = ids[layers.owners, None] >> np.array([0, 8, 16], dtype=np.uint32) & 255
         picture = encode_runs(record.size, layers.starts, colours.astype(np.uint8))
-        number, (height, width) = image_id(record), record.size
-        head = {"id": number, "file_name": record.file_name, "height": height, "width": width}
-        row = {"image_id": number, "file_name": name, "segments_info": segments}
-        rows = ((section("images", record), orjson.dumps(head)), (section("annotations", record), orjson.dumps(row)))
-        return Rendered(rows, ((f"{_base(record.split)}/{name}", picture),), self._lost(regions, layers))
+        file_name, copied = beside(record, image)
+        row = {"image_id": image_id(record), "file_name": name, "segments_info": segments}
+        rows = (image_row(record, dataset, file_name), annotation_row(record, row))
+        files = ((f"{FOLDER}/{name}", picture), *copied)
+        return Rendered(rows, files, self._lost(regions, layers))
 
     def _first_of_segment(self, regions: list[Region]) -> NDArray[np.int64]:
         """(n,) int64: for each region the first region of its segment."""
@@ -104,18 +110,14 @@ class PanopticFormat:
             {**row, "supercategory": "object", "isthing": int(row["name"] not in self.stuff)}
             for row in category_rows(dataset)
         ]
-        written = []
-        for split in present("images", rows) or [None]:
-            base = _base(split)
-            (folder / base).mkdir(parents=True, exist_ok=True)
-            write_arrays(
-                folder / f"{base}.json",
-                {**coco_head(dataset), "categories": categories},
-                {kind: rows(f"{kind}/{split or ''}") for kind in ("images", "annotations")},
-            )
-            written.append(f"{base}.json")
-        return tuple(written)
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        return write_parts(folder, _index, rows, dataset, categories, _within_part)
 
 
-def _base(split: str | None) -> str:
-    return f"panoptic_{split}" if split else "panoptic"
+def _index(split: Split | None) -> str:
+    return f"{FOLDER}/{split}.json" if split else INDEX
+
+
+def _within_part(row: bytes, split: Split) -> bytes:
+    """The file name of an annotation as seen from the folder of its part."""
+    return row.replace(b'"file_name":"%s/' % split.encode(), b'"file_name":"', 1)

@@ -11,7 +11,7 @@ the hub:
 - ``segmentation`` COCO run lengths: ``size`` (height, width) and compressed ``counts``. They hold every mask exactly.
 
 An image that is not at hand is null; ``file_name`` says which one it was. (A path in its place would make ``datasets``
-try to open it.) Memory stays bounded: a row group holds at most 64 images or 64 MB, whichever comes first.
+try to open it.) Memory stays bounded: a row group holds at most 64 images or 16 MB, whichever comes first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from maskwright.export.ids import annotation_id, image_id
 from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
 
 _GROUP_IMAGES = 64
-_GROUP_BYTES = 64 << 20
+_GROUP_BYTES = 16 << 20
 _FILE_BYTES = 500 << 20
 _LENGTHS = struct.Struct("<II")
 _SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from maskwright.export.formats.json_stream import write_arrays
+from maskwright.export.coco_document import dump, image_entry, write_sections
+from maskwright.export.formats.image_files import beside
 from maskwright.export.formats.label_map import (
     MOST_IN_BYTE,
     category_of,
@@ -24,10 +23,12 @@ from maskwright.export.formats.label_map import (
     hidden_classes,
     xywh,
 )
-from maskwright.export.formats.names import stem
+from maskwright.export.formats.names import place
 from maskwright.export.ids import annotation_id, image_id
 from maskwright.export.records import Dataset, ImageRecord, Rendered, Rows
 from maskwright.export.run_png import encode_mask
+
+INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,26 @@ class PngFormat:
     """Writes label maps and masks. What a class loses below other classes in the label map counts as ``overlap``."""
 
     name: str = "png"
-    wants_image: bool = False
+    wants_image: bool = True
+    copies_images: bool = False
+    indexes: tuple[str, ...] = (INDEX,)
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`.
 
         Raises:
-            InvalidInput: If a mask is not of the image's size.
+            InvalidInput: If a mask is not of the image's size, or the image cannot be read.
         """
         regions, layers = drawn(record)
         values = [category_of(region, dataset) for region in regions]
         deep = max(dataset.categories.values(), default=0) > MOST_IN_BYTE
-        place = f"{record.split}/{stem(record)}" if record.split else stem(record)
-        files = [(f"masks/{place}.png", encode_map(layers, values, deep=deep))]
+        name = place(record)
+        files = [(f"masks/{name}.png", encode_map(layers, values, deep=deep))]
         instances: list[dict[str, Any]] = []
         for position, region in enumerate(record.regions):
             if region.mask.is_empty:
                 continue
-            path = f"instances/{place}/{len(instances) + 1:04}.png"
+            path = f"instances/{name}/{len(instances) + 1:04}.png"
             files.append((path, encode_mask(region.mask)))
             instances.append(
                 {
@@ -65,16 +68,14 @@ class PngFormat:
                     "file": path,
                 }
             )
+        file_name, copied = beside(record, image)
         row = {
-            "id": image_id(record),
-            "file_name": record.file_name,
-            "height": record.size[0],
-            "width": record.size[1],
+            **image_entry(image_id(record), file_name, record.size),
             "split": record.split,
             "mask": files[0][0],
             "instances": instances,
         }
-        return Rendered((("images", orjson.dumps(row)),), tuple(files), hidden_classes(regions, layers))
+        return Rendered((("images", dump(row)),), (*files, *copied), hidden_classes(regions, layers))
 
     def finish(self, folder: Path, rows: Rows, dataset: Dataset) -> tuple[str, ...]:
         """See :class:`maskwright.export.records.Format`."""
@@ -84,5 +85,6 @@ class PngFormat:
             "background": {"id": 0, "color": [0, 0, 0]},
             "categories": category_rows(dataset),
         }
-        write_arrays(folder / "index.json", head, {"images": rows("images")})
-        return ("index.json",)
+        sections = ((name, dump(value)) for name, value in head.items())
+        write_sections(folder / INDEX, (*sections, ("images", rows("images"))))
+        return (INDEX,)

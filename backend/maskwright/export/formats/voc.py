@@ -34,6 +34,8 @@ from maskwright.export.records import Dataset, ImageRecord, Rendered, Rows, Spli
 from maskwright.regions import Region
 
 ROOT = "VOCdevkit/VOC2012"
+LISTS = f"{ROOT}/ImageSets/Segmentation"
+LABEL_MAP = f"{ROOT}/label_map.json"
 _MOST = 254
 _VOID, _DEEP_VOID = 255, 65535
 
@@ -50,6 +52,7 @@ class VocFormat:
     border: int = 0
     name: str = "voc"
     wants_image: bool = True
+    indexes: tuple[str, ...] = (LABEL_MAP, f"{LISTS}/train.txt")
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`.
@@ -85,12 +88,12 @@ class VocFormat:
 
     def finish(self, folder: Path, rows: Rows, dataset: Dataset) -> tuple[str, ...]:
         """See :class:`maskwright.export.records.Format`."""
-        sets = folder / ROOT / "ImageSets" / "Segmentation"
+        sets = folder / LISTS
         sets.mkdir(parents=True, exist_ok=True)
-        (folder / ROOT / "label_map.json").write_bytes(orjson.dumps(category_rows(dataset), option=orjson.OPT_INDENT_2))
+        (folder / LABEL_MAP).write_bytes(orjson.dumps(category_rows(dataset), option=orjson.OPT_INDENT_2))
         parts: dict[str, tuple[Split, ...]] = {split: (split,) for split in SPLITS}
         parts["trainval"] = ("train", "val")
-        written = [f"{ROOT}/label_map.json"]
+        written = [LABEL_MAP]
         for name in ("test", "val", "trainval", "train"):
             content = False
             with (sets / f"{name}.txt").open("wb") as sink:
@@ -99,7 +102,7 @@ class VocFormat:
                         sink.write(row + b"\n")
                         content = True
             if content or name == "train":
-                written.append(f"{ROOT}/ImageSets/Segmentation/{name}.txt")
+                written.append(f"{LISTS}/{name}.txt")
             else:
                 (sets / f"{name}.txt").unlink()
         return tuple(written)

@@ -33,6 +33,7 @@ from maskwright.export.formats.seams import Points, ring
 from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
 from maskwright.masks import Mask
 
+INDEX = "data.yaml"
 _DIGITS = 7
 _MIDDLE = 0.5
 _STEP = 0.02
@@ -49,6 +50,7 @@ class YoloFormat:
 
     name: str = "yolo"
     wants_image: bool = True
+    indexes: tuple[str, ...] = (INDEX,)
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`.
@@ -100,8 +102,8 @@ class YoloFormat:
         lines += [f"  {number}: {_quoted(name)}" for number, name in enumerate(dataset.categories)]
         for split in ("train", *(split for split in SPLITS if counts[split])):
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
-        (folder / "data.yaml").write_text("\n".join([*lines, ""]), encoding="utf-8")
-        return ("data.yaml",)
+        (folder / INDEX).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        return (INDEX,)
 
 
 def _name(record: ImageRecord) -> str:
