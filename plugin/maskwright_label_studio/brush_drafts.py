@@ -79,7 +79,7 @@ def _frame(points: NDArray[np.float64], radius: float, size: Size) -> tuple[int,
 def _touched(points: NDArray[np.float64], radius: float, frame: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     """Pixels that the stroke reaches into, (h, w) bool."""
     left, top, right, bottom = frame
-    distance, reach = _distances(points, np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+    distance, reach = _distances(points, _steps(left, right) + 0.5, _steps(top, bottom) + 0.5)
     inside: NDArray[np.bool_] = distance < radius + reach - _SHALLOW
     return inside
 
@@ -87,10 +87,14 @@ def _touched(points: NDArray[np.float64], radius: float, frame: tuple[int, int, 
 def _covered(points: NDArray[np.float64], radius: float, frame: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     """Pixels that lie in the stroke with all four corners, (h, w) bool."""
     left, top, right, bottom = frame
-    distance, _ = _distances(points, np.arange(left, right + 1.0), np.arange(top, bottom + 1.0))
+    distance, _ = _distances(points, _steps(left, right + 1), _steps(top, bottom + 1))
     corner = distance <= radius
     inside: NDArray[np.bool_] = corner[:-1, :-1] & corner[:-1, 1:] & corner[1:, :-1] & corner[1:, 1:]
     return inside
+
+
+def _steps(start: int, stop: int) -> NDArray[np.float64]:
+    return np.arange(start, stop, dtype=np.float64)
 
 
 def _distances(
