@@ -252,7 +252,7 @@ class _Erasure:
         tombstone = {"erased_at": self._at, "erased_reason": self._reason}
         self._counts["tasks"] += self._execute(update(tasks).where(tasks.c.id == task_id).values(tombstone))
 
-    def annotations(self, which: ColumnElement[bool], *, **more: Any) -> None:
+    def annotations(self, which: ColumnElement[bool], **more: Any) -> None:
         """Erase annotations and drafts in all their states; ``more`` are further columns to overwrite."""
         ids = select(annotation_rows.c.id).where(which)
         states = and_(corrections.c.annotation_id.in_(ids), corrections.c.document.is_not(None))
