@@ -83,7 +83,7 @@ def create(
         made = SnapshotStore(store.database).create(
             name,
             row.id,
-            label_set=selection.mapping.names(names),
+            label_set=names,  # as the project has them: the mapping is applied when the snapshot is read
             selection=json.loads(selection.to_json()),
             kinds=("submitted", "skipped", "draft") if drafts else ("submitted", "skipped"),
             splits={int(task): part for task, part in shared.parts.items()} if shared is not None else None,
@@ -140,9 +140,10 @@ def diff(
         key: list(getattr(found, key))
         for key in ("added", "removed", "changed", "corrections_added", "corrections_removed", "corrections_changed")
     }
+    before, after = _labels(one), _labels(other)
     labels = {
-        "labels_added": [label for label in other.label_set if label not in one.label_set],
-        "labels_removed": [label for label in one.label_set if label not in other.label_set],
+        "labels_added": [label for label in after if label not in before],
+        "labels_removed": [label for label in before if label not in after],
     }
     flags = {"label_set_changed": found.label_set_changed, "selection_changed": found.selection_changed}
     if as_json:
@@ -157,7 +158,7 @@ def diff(
     for title, key in (("new classes", "labels_added"), ("classes gone", "labels_removed")):
         if labels[key]:
             typer.echo(f"{title}: {', '.join(labels[key])}")
-    if found.label_set_changed and not any(labels.values()):
+    if before != after and not any(labels.values()):
         typer.echo("the classes are in another order")
     if found.selection_changed:
         typer.echo("they were chosen in different ways")
@@ -248,6 +249,13 @@ def _images(store: CorrectionsStore, row: ProjectRow, platform: Exporting, setti
     return ImageMemory(store, row.id, platform.image_fetcher(settings, str(row.number)), limits)
 
 
+def _labels(snapshot: Snapshot) -> tuple[str, ...]:
+    """The classes as they are in datasets made from the snapshot."""
+    from maskwright.export.label_mapping import LabelMapping
+
+    return LabelMapping.from_json(snapshot.selection.get("mapping", {})).names(snapshot.label_set)
+
+
 def _plain(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "name": snapshot.name,
@@ -255,7 +263,8 @@ def _plain(snapshot: Snapshot) -> dict[str, Any]:
         "project": snapshot.project.number,
         "server": snapshot.project.server,
         "created_at": snapshot.created_at,
-        "label_set": list(snapshot.label_set),
+        "label_set": list(_labels(snapshot)),
+        "project_label_set": list(snapshot.label_set),
         "selection": snapshot.selection,
         "tasks": snapshot.tasks,
         "corrections": snapshot.corrections,
@@ -272,7 +281,7 @@ def _print(snapshot: Snapshot, parts: Counter[str], as_json: bool) -> None:
     typer.echo(f"  made     {snapshot.created_at}")
     typer.echo(f"  digest   {snapshot.digest}")
     typer.echo(f"  holds    {snapshot.tasks} tasks, {snapshot.corrections} annotations")
-    typer.echo(f"  classes  {', '.join(snapshot.label_set) or 'none'}")
+    typer.echo(f"  classes  {', '.join(_labels(snapshot)) or 'none'}")
     if parts:
         typer.echo(
             "  parts    " + ", ".join(f"{name} {parts[name]}" for name in ("train", "val", "test") if parts[name])

@@ -67,12 +67,12 @@ def test_contradictions_are_refused_by_name(rename, merge, exclude, message):
     [
         (
             LabelMapping.parse(["lorry=truck"]),
-            "there is no class 'lorry' to rename, merge or exclude; there are: 'car'",
+            "no class 'lorry' to rename, merge or exclude; there are: 'car'",
         ),
         (LabelMapping.parse(exclude=["Sky"]), "no class 'Sky'"),
         (
             LabelMapping.parse(["car=bus"]),
-            "'car' cannot be renamed 'bus', which is a class already; to join them: merge",
+            "'car' cannot be renamed 'bus', which is a class already",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Splits are the same everywhere, hold their proportions, keep groups together, and do not move when tasks are added."""
+"""Splits are the same everywhere, hold their proportions, keep groups together, and stay when tasks are added."""
 
 from __future__ import annotations
 

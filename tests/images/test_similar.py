@@ -37,6 +37,7 @@ def scene(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
 
 def copies(pixels: np.ndarray) -> dict[str, bytes]:
     picture = Image.fromarray(pixels)
+    noise = np.random.default_rng(1).normal(0, 6, pixels.shape)
     turned = Image.fromarray(np.rot90(pixels, 1))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -47,9 +48,7 @@ def copies(pixels: np.ndarray) -> dict[str, bytes]:
         "brighter": encoded(np.clip(pixels.astype(int) + 12, 0, 255).astype(np.uint8)),
         "webp": encoded(pixels, "WEBP", quality=60),
         "turned by its orientation tag": encoded(turned, "JPEG", quality=95, exif=exif),
-        "noisy": encoded(
-            np.clip(pixels + np.random.default_rng(1).normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
-        ),
+        "noisy": encoded(np.clip(pixels + noise, 0, 255).astype(np.uint8)),
     }
 
 
