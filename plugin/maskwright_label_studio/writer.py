@@ -205,18 +205,18 @@ def image_address(relative: str, prefix: str = LOCAL_FILES) -> str:
 def _as_drawn(region: Region, shape: str) -> list[dict[str, Any]]:
     """The outlines as somebody wrote them, in per cent, where the control can hold them."""
     height, width = region.mask.size
-    percent = np.array([100 / width, 100 / height])
+    sides = np.array([width, height])
     if any(outline.holes for outline in region.outlines) or not region.outlines:
         return []
     if shape == "polygon":
-        return [{"points": (o.exterior * percent).tolist(), "closed": True} for o in region.outlines]
+        return [{"points": (o.exterior * 100 / sides).tolist(), "closed": True} for o in region.outlines]
     corners = region.outlines[0].exterior
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     upright = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     if shape != "rectangle" or len(region.outlines) > 1 or not np.array_equal(corners, upright):
         return []
-    x, y = (corners[0] * percent).tolist()
-    far_x, far_y = (corners[2] * percent).tolist()
+    x, y = (corners[0] * 100 / sides).tolist()
+    far_x, far_y = (corners[2] * 100 / sides).tolist()
     return [{"x": x, "y": y, "width": far_x - x, "height": far_y - y, "rotation": 0}]
 
 
