@@ -35,7 +35,9 @@ _REASONS = {
     "holes": "holes filled or cut open",
     "parts": "parts beyond the first",
     "simplified": "outline simplified",
-    "outline": "outline rounded",
+    "outline": "outline rounded, or filled by another rule",
+    "grid": "rounded to the grid of descriptors",
+    "crowd": "a crowd, which this format does not know",
 }
 
 
