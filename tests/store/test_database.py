@@ -134,7 +134,7 @@ def test_scribbled_pages_are_noticed_when_it_opens(filled):
 
 def test_a_document_that_changed_on_the_disk_is_not_handed_out(filled):
     with sqlite3.connect(filled) as connection:
-        connection.execute("UPDATE corrections SET document = substr(document, 1, length(document) - 1) WHERE id = 3")
+        connection.execute("UPDATE corrections SET document = substr(document, 1, length(document) - 20) WHERE id = 3")
     connection.close()
     with pytest.raises(InvalidInput, match="restore"):
         list(CorrectionsStore(Database(path=filled)).task_documents(1))
@@ -181,7 +181,6 @@ def test_a_database_of_another_program_is_not_touched(path):
         Database(path=path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc"), reason="needs a folder that refuses")
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
@@ -214,11 +213,16 @@ def small_disk(tmp_path):
 def test_a_full_disk_is_named_and_what_was_kept_stays(small_disk, drawn, state):
     store = CorrectionsStore(Database(path=small_disk / "corrections.sqlite3"))
     project = store.project("label-studio", "http://x", 7).id
-    kept = 0
-    with pytest.raises(StoreUnavailable, match="full"):
+    acknowledged = []
+
+    def fill():
         for n in range(1, 2000):
             store.put_tasks(project, [state(n, drawn(n, text=os.urandom(8000).hex()))])
-            kept = n
+            acknowledged.append(n)
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        fill()
+    kept = len(acknowledged)
     assert kept > 5
     assert len(list(store.task_documents(project))) == kept
     store.close()
