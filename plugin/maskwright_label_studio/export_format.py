@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from maskwright.export.json_file import JsonListFile
 from maskwright.export.records import Dataset, Format, ImageRecord, Rendered, Rows
@@ -54,4 +54,4 @@ class LabelStudioFormat:
 
 def export_formats() -> Mapping[str, Format]:
     """Formats of ``maskwright export`` that Label Studio brings, by name."""
-    return {LabelStudioFormat.name: LabelStudioFormat()}
+    return {LabelStudioFormat.name: cast(Format, LabelStudioFormat())}

@@ -1,4 +1,4 @@
-"""A COCO file goes into the real Label Studio as tasks with predictions and comes out again with every mask unchanged."""
+"""A COCO file goes into the real Label Studio as tasks and comes out again with every mask, class and crowd unchanged."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from pycocotools import mask as coco_mask
 from typer.testing import CliRunner
 
 from maskwright.cli import app
+from maskwright.errors import InvalidInput
+from maskwright_label_studio.results import results_to_regions
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -60,9 +62,9 @@ def imported(coco: Path, tmp_path: Path, api: httpx.Client) -> Callable[..., tup
     """A project made with the configuration that the import wrote, and its only task."""
 
     def run(*options: str) -> tuple[int, dict[str, Any]]:
-        arguments = ["import", "--from", str(coco / "instances.json"), "--images", str(coco), "--out",
-                     str(tmp_path / "tasks.json"), "--label-config-out", str(tmp_path / "config.xml"), *options]  # fmt: skip
-        done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        arguments = ["import", "--from", str(coco / "instances.json"), "--images", str(coco)]
+        arguments += ["--out", str(tmp_path / "tasks.json"), "--label-config-out", str(tmp_path / "config.xml")]
+        done = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         config = (tmp_path / "config.xml").read_text()
         project = api.post("/api/projects/", json={"title": "import", "label_config": config}).raise_for_status().json()
@@ -115,6 +117,48 @@ def test_annotations_come_out_of_the_export_as_they_went_in(imported: Callable[.
     check(task["annotations"][0]["result"])
     (exported,) = api.get(f"/api/projects/{project}/export", params={"exportType": "JSON"}).json()
     check(exported["annotations"][0]["result"])
+
+
+def test_what_was_imported_is_exported_as_the_same_coco(
+    imported: Callable[..., Any], api: httpx.Client, coco: Path, tmp_path: Path
+) -> None:
+    project, _ = imported("--as", "annotations")
+    tasks = tmp_path / "exported.json"
+    tasks.write_bytes(api.get(f"/api/projects/{project}/export", params={"exportType": "JSON"}).content)
+    command = ["export", "--from", str(tasks), "--categories", str(coco / "instances.json"), "--workers", "1"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "dataset")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    before = json.loads((coco / "instances.json").read_text())
+    after = json.loads((tmp_path / "dataset" / "annotations.json").read_text())
+    kept = ("category_id", "iscrowd", "segmentation")
+    assert [[a[key] for key in kept] for a in after["annotations"]] == [
+        [a[key] for key in kept] for a in before["annotations"]
+    ]
+    assert {c["id"]: c["name"] for c in after["categories"]} == {c["id"]: c["name"] for c in before["categories"]}
+
+
+def test_tasks_are_sent_to_a_project_whose_configuration_has_the_classes(
+    api: httpx.Client, coco: Path, label_studio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_LABEL_STUDIO_URL", label_studio.url)
+    monkeypatch.setenv("MASKWRIGHT_LABEL_STUDIO_API_KEY", label_studio.token)
+    config = """<View><Image name="picture" value="$photo"/><BitmaskLabels name="cells" toName="picture">
+      <Label value="nut"/>%s</BitmaskLabels></View>"""
+    project = api.post("/api/projects/", json={"title": "import", "label_config": config % ""}).json()["id"]
+    arguments = ["import", "--from", str(coco / "instances.json"), "--images", str(coco), "--project", str(project),
+                 "--image-url-prefix", "/data/upload/1/"]  # fmt: skip
+    with pytest.raises(InvalidInput, match="lacks 1 of the file's classes: 'bolt & screw'"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    changed = {"label_config": config % '<Label value="bolt &amp; screw"/>'}
+    api.patch(f"/api/projects/{project}/", json=changed).raise_for_status()
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (task,) = api.get("/api/tasks", params={"project": project, "fields": "all"}).json()["tasks"]
+    assert task["data"] == {"photo": "/data/upload/1/a%20picture.png"}
+    found = results_to_regions(task["predictions"][0]["result"])
+    assert [region.label for region in found] == ["nut", "bolt & screw"]
+    assert all(np.array_equal(r.mask.to_array(), mask) for r, mask in zip(found, masks(), strict=True))
+    assert api.get(f"/api/projects/{project}/").json()["model_version"] == "import"
 
 
 @pytest.mark.browser

@@ -1,6 +1,6 @@
 """The first reading of a COCO file: where its entries are, and every check that needs no pixels.
 
-It keeps some 40 bytes for an annotation and some 200 for an image, so files of millions of annotations fit.
+It keeps some 50 bytes for an annotation and a few hundred for an image, so files of millions of annotations fit.
 """
 
 from __future__ import annotations
