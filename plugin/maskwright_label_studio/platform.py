@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from maskwright.assist.preannotate import Preannotation
 from maskwright.errors import InvalidInput
 from maskwright.labels import LabelSet
 from maskwright.settings import Settings
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
     from flask import Blueprint
 
     from maskwright.annotated import TaskReader
+    from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
     from maskwright.checks import Finding
+    from maskwright.export.records import Format
     from maskwright.images import Image
     from maskwright_label_studio.client import LabelStudioClient
 
@@ -116,6 +117,12 @@ class LabelStudioPlatform:
         from maskwright_label_studio.live_tasks import LiveImages
 
         return LiveImages(settings, project)
+
+    def export_formats(self) -> Mapping[str, Format]:
+        """Formats of ``maskwright export`` that are Label Studio's, by name."""
+        from maskwright_label_studio.export_format import export_formats
+
+        return export_formats()
 
     def predictions_document(
         self, items: Iterable[tuple[str, tuple[int, int], Preannotation]], labels: LabelSet

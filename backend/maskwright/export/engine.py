@@ -13,7 +13,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +37,6 @@ CHUNK_TASKS = 64
 CHUNK_BYTES = 8 << 20
 SAMPLES = 12
 """Images that the contact sheet shows."""
-
-_AHEAD = 2
-"""Chunks in work or waiting per process; more would only take memory."""
 
 Progress = Callable[[int, int], None]
 """Told after every chunk: tasks finished, bytes of their JSON texts."""
@@ -105,6 +101,7 @@ def run_export(
     progress: Progress | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    patience_s: float = 1.0,
 ) -> ExportReport:
     """Write a dataset.
 
@@ -112,10 +109,12 @@ def run_export(
         source: The tasks in order: their JSON texts, and where each was found.
         plan: What to write.
         out: Folder of the dataset; made if need be.
-        workers: Processes that render; a small export is done in this one.
+        workers: Processes that render. More than one need a main module that may be imported again, as all of
+            ``multiprocessing`` does (``if __name__ == "__main__"``).
         progress: Told how far it is.
         resume: Whether to go on with an interrupted export of the same plan.
         overwrite: Whether files that no export wrote may be replaced.
+        patience_s: Seconds of work before other processes are started.
 
     Raises:
         InvalidInput: If a task or the folder is at fault; the message names the place.
@@ -128,7 +127,7 @@ def run_export(
             check_free(out, plan.certain_files(), overwrite=overwrite)
             place.begin(plan.fingerprint(), resume=resume)
             run = _Run(plan, place, progress)
-            run.render(source, workers)
+            run.render(source, workers, patience_s)
             report = run.finish(overwrite)
             place.clear()
         except OSError as error:
@@ -151,16 +150,10 @@ class _Run:
         self._samples: list[tuple[bytes, int, TaskDocument]] = []
         self._done_tasks = self._done_bytes = self._resumed = 0
 
-    def render(self, source: Iterable[TaskDocument | tuple[bytes, str]], workers: int) -> None:
+    def render(self, source: Iterable[TaskDocument | tuple[bytes, str]], workers: int, patience_s: float) -> None:
         chunks = _chunks(source)
-        opening: list[_Chunk] = []
-        failure: MaskwrightError | None = None
-        try:
-            opening += islice(chunks, 2)
-        except MaskwrightError as error:
-            failure = error
-        with Workers(self._job, workers if len(opening) > 1 else 1) as pool:
-            for chunk in self._whole(chain(opening, chunks), failure):
+        with Workers(self._job, workers, patience_s) as pool:
+            for chunk in self._whole(chunks):
                 self._sample(chunk)
                 finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
                 if finished is not None:
@@ -168,18 +161,19 @@ class _Run:
                     self._count(chunk, finished)
                     continue
                 self._pending[pool.submit(chunk.number, chunk.documents)] = chunk
-                while len(self._pending) >= max(workers, 1) * _AHEAD:
+                while len(self._pending) >= pool.most_pending:
                     self._take()
 
-    def _whole(self, chunks: Iterator[_Chunk], failure: MaskwrightError | None) -> Iterator[_Chunk]:
+    def _whole(self, chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
         """The chunks, until all are finished or the source fails.
 
         A fault in a task further up may be why the source could not be split further down, so it is told first.
         """
+        failure: MaskwrightError | None = None
         try:
             yield from chunks
         except MaskwrightError as error:
-            failure = failure or error
+            failure = error
         while self._pending:
             self._take()
         if failure is not None:

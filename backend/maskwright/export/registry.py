@@ -10,6 +10,13 @@ from maskwright.export.records import Format
 
 _PLACES = MappingProxyType({
     "coco": ("maskwright.export.formats.coco", "CocoFormat"),
+    "panoptic": ("maskwright.export.formats.panoptic", "PanopticFormat"),
+    "stuff": ("maskwright.export.formats.stuff", "StuffFormat"),
+    "yolo": ("maskwright.export.formats.yolo", "YoloFormat"),
+    "voc": ("maskwright.export.formats.voc", "VocFormat"),
+    "png": ("maskwright.export.formats.png", "PngFormat"),
+    "parquet": ("maskwright.export.formats.parquet", "ParquetFormat"),
+    "text": ("maskwright.export.formats.text", "TextFormat"),
 })  # fmt: skip
 
 FORMATS = tuple(_PLACES)

@@ -17,11 +17,11 @@ from maskwright.regions import Region
 Ring = NDArray[np.float64]
 """(N, 2) float64 xy corners in absolute pixels; the last corner joins the first."""
 
-_DIGITS = (2, 3, 4, 6)
+_DIGITS = (3, 5)
 
 
 def drawn_rings(region: Region) -> list[Ring] | None:
-    """The polygons that a person drew, with as few decimals (at least 2) as give the same pixels.
+    """The polygons that a person drew, rounded to 3 or 5 decimals where the pixels stay the same.
 
     None where the region was not drawn as polygons without holes, or where these do not give its pixels, because it
     was changed since.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,9 @@ from maskwright.errors import MaskwrightError
 from maskwright.export.documents import TaskDocument
 from maskwright.export.work import Job, Outcome
 
+_AHEAD = 2
+"""Chunks in work or waiting per process."""
+
 _JOB: ContextVar[Job] = ContextVar("job")
 """What a worker process was started for."""
 
@@ -23,19 +27,20 @@ _JOB: ContextVar[Job] = ContextVar("job")
 class Workers:
     """Processes that render chunks; use as a context manager.
 
-    Without ``count`` above 1 the work is done at once by whoever submits it.
+    Starting processes takes about a second, so the work of the first one is done by whoever submits it; all of it
+    where ``count`` is 1.
 
     Args:
         job: What to do with each chunk.
         count: How many processes.
+        patience_s: For how long to do without processes.
     """
 
-    def __init__(self, job: Job, count: int) -> None:
+    def __init__(self, job: Job, count: int, patience_s: float = 1.0) -> None:
         self._job = job
+        self._count = count
+        self._alone_until = time.monotonic() + patience_s
         self._pool: ProcessPoolExecutor | None = None
-        if count > 1:
-            # Spawned, not forked: the parent may hold threads (progress bar, HTTP client), which a fork breaks.
-            self._pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (job,))
 
     def __enter__(self) -> Workers:
         return self
@@ -49,8 +54,16 @@ class Workers:
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def most_pending(self) -> int:
+        """Chunks that may be in work or waiting at once; more would only take memory."""
+        return 1 if self._pool is None else self._count * _AHEAD
+
     def submit(self, chunk: int, documents: Sequence[TaskDocument]) -> Future[Outcome]:
         """Begin a chunk."""
+        if self._pool is None and self._count > 1 and time.monotonic() >= self._alone_until:
+            # Spawned, not forked: the parent may hold threads (progress bar, HTTP client), which a fork breaks.
+            self._pool = ProcessPoolExecutor(self._count, get_context("spawn"), _begin, (self._job,))
         if self._pool is not None:
             with _signals_held():
                 return self._pool.submit(_run, chunk, documents)

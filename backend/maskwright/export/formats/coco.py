@@ -18,25 +18,16 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from maskwright.errors import InvalidInput
-from maskwright.export.coco_document import (
-    Section,
-    annotation_entry,
-    category_entries,
-    dump,
-    image_entry,
-    licence_entries,
-    uncompressed,
-    write_sections,
-)
+from maskwright.export.coco_document import annotation_entry, category_entries, uncompressed
+from maskwright.export.formats.coco_parts import annotation_row, image_row, write_parts
+from maskwright.export.formats.image_files import beside
 from maskwright.export.ids import annotation_id, image_id, stable_id
-from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
+from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows, Split
 from maskwright.export.simple_polygons import drawn_rings, simple_rings
 from maskwright.masks import Mask
 from maskwright.regions import Region
 
 INDEX = "annotations.json"
-IMAGES_FOLDER = "images"
-_SPLITS = ("train", "val", "test")
 _HEAD = len(b'{"id":')
 
 
@@ -52,9 +43,8 @@ class CocoFormat:
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """See :class:`maskwright.export.records.Format`."""
         number = image_id(record)
-        part = (record.split or "-")[:2].encode()
-        licence = 1 if dataset.licence else None
-        rows = [("images", part + b" " + dump(image_entry(number, record.file_name, record.size, licence)))]
+        file_name, files = beside(record, image)
+        rows = [image_row(record, dataset, file_name)]
         lost: list[Loss] = []
         seen: set[int] = set()
         for position, region in enumerate(record.regions):
@@ -65,20 +55,18 @@ class CocoFormat:
             entry = annotation_entry(
                 own, number, dataset.categories[label], region, segmentation, is_crowd=region.is_crowd
             )
-            rows.append(("annotations", part + b" " + dump(entry)))
-        files = ((f"{IMAGES_FOLDER}/{record.file_name}", image),) if image is not None and dataset.image_files else ()
+            rows.append(annotation_row(record, entry))
         return Rendered(tuple(rows), files, tuple(lost))
 
     def finish(self, folder: Path, rows: Rows, dataset: Dataset) -> tuple[str, ...]:
-        """See :class:`maskwright.export.records.Format`."""
-        for section, thing in (("images", "tasks"), ("annotations", "regions")):
-            _check_ids(rows(section), thing)
-        splits = [split for split in _SPLITS if any(True for _ in _of_split(rows("images"), split))]
-        written = [f"annotations_{split}.json" for split in splits]
-        for name, split in zip(written, splits, strict=True):
-            write_sections(folder / name, _sections(rows, dataset, split))
-        write_sections(folder / INDEX, _sections(rows, dataset, None))
-        return (*written, INDEX)
+        """See :class:`maskwright.export.records.Format`.
+
+        Raises:
+            InvalidInput: If two tasks have the same number.
+        """
+        _check_ids(rows("images"), "tasks")
+        _check_ids(rows("annotations"), "regions")
+        return write_parts(folder, _index, rows, dataset, category_entries(dataset.categories))
 
 
 def segmentation_of(region: Region, dataset: Dataset) -> tuple[Any, dict[str, int]]:
@@ -102,8 +90,8 @@ def _wrong_pixels(polygons: list[list[float]], mask: Mask) -> int:
     filled = coco_mask.merge(coco_mask.frPyObjects(polygons, mask.height, mask.width))
     if filled["counts"] == mask.counts:
         return 0
-    other = Mask.from_coco(filled)
-    return mask.area + other.area - 2 * mask.intersection_area(other)
+    both = coco_mask.merge([filled, {"size": list(mask.size), "counts": mask.counts}], intersect=True)
+    return int(mask.area + coco_mask.area(filled) - 2 * coco_mask.area(both))
 
 
 def _short(value: float) -> float | int:
@@ -122,22 +110,8 @@ def _unseen(number: int, seen: set[int]) -> int:
     return unique
 
 
-def _sections(rows: Rows, dataset: Dataset, split: str | None) -> Iterator[Section]:
-    info = {"description": dataset.description} if dataset.description else {}
-    yield "info", dump(info)
-    yield "licenses", dump(licence_entries(dataset.licence))
-    yield "images", _of_split(rows("images"), split)
-    yield "annotations", _of_split(rows("annotations"), split)
-    yield "categories", dump(category_entries(dataset.categories))
-
-
-def _of_split(rows: Iterator[bytes], split: str | None) -> Iterator[bytes]:
-    """Entries of one part, or of all, without the mark of the part in front."""
-    mark = None if split is None else split[:2].encode()
-    for row in rows:
-        head, _, entry = row.partition(b" ")
-        if mark is None or head == mark:
-            yield entry
+def _index(split: Split | None) -> str:
+    return f"annotations_{split}.json" if split else INDEX
 
 
 def _check_ids(rows: Iterator[bytes], things: str) -> None:
