@@ -66,6 +66,11 @@ def test_objects_that_touch_are_not_mixed_up():
     assert len({region.key for region in found}) == 2
 
 
+def test_the_name_of_an_object_does_not_depend_on_who_edited_last():
+    ann, bob = box(10, 10, 20, 20, key="r1", person="ann"), box(10, 10, 20, 20, key="r9", person="bob")
+    assert majority([[ann], [bob]])[0].key == majority([[bob], [ann]])[0].key
+
+
 def test_the_order_of_drawing_survives():
     people = [[box(0, 0, 40, 40, "floor"), box(5, 5, 10, 10, "cat"), box(20, 20, 30, 30, "dog")] for _ in range(3)]
     assert [region.label for region in majority(people)] == ["floor", "cat", "dog"]

@@ -10,7 +10,7 @@ import pytest
 
 from maskwright.annotated import AnnotatedTask, TaskImage
 from maskwright.errors import InvalidInput
-from maskwright.export.grouping import SharedOut, share_out
+from maskwright.export.grouping import share_out
 from maskwright.export.splits import SplitRule, leaders, natural_order, task_name
 from maskwright.images.similar import Fingerprint
 
@@ -140,6 +140,9 @@ def test_content_needs_images_and_tells_of_those_it_did_not_see():
     assert "1 images could not be looked at" in shared.warnings[0]
 
 
-def test_one_group_that_is_most_of_the_dataset_is_told():
-    shared = SharedOut({str(n): "train" for n in range(10)}, groups=2, largest=9)
-    assert "9 of 10 tasks form one group" in shared.warnings[0]
+def test_shares_that_groups_make_impossible_are_told():
+    content = SplitRule.parse("train=0.5,val=0.5")
+    pictures = {f"{n}.png": min(n, 2) for n in range(10)}
+    (warning,) = share_out([task(n) for n in range(10)], content, look_of(pictures)).warnings
+    assert "instead of 50%" in warning
+    assert "only 3 groups that stay together, the largest of 8 tasks" in warning

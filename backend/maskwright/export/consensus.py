@@ -62,6 +62,8 @@ def _merged(
 
 def _joined(drawn: Sequence[Region], mask: Mask, score: float) -> Region:
     first = drawn[0]
+    # Not the first one's: who comes first changes with the next edit, and ids are made from this.
+    person, key = min((region.provenance.person or "", region.key) for region in drawn)
     versions = dict.fromkeys(region.provenance.model_version for region in drawn)
     return replace(
         first,
@@ -70,7 +72,7 @@ def _joined(drawn: Sequence[Region], mask: Mask, score: float) -> Region:
         score=score,
         provenance=Provenance("person", model_version=next(iter(versions)) if len(versions) == 1 else None),
         class_scores={},
-        key=f"{first.provenance.person or ''}:{first.key}",
+        key=f"{person}:{key}",
         outlines=(),
         is_crowd=2 * sum(region.is_crowd for region in drawn) > len(drawn),
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 from maskwright.annotated import AnnotatedTask
 from maskwright.errors import InvalidInput
 from maskwright.export.records import Split
 from maskwright.export.splits import CONTENT, SplitRule, leaders, task_name
 from maskwright.images.similar import Fingerprint, near_duplicates
+
+_FAR_OFF = 0.1
 
 Look = Callable[[str], Fingerprint | None]
 """The fingerprint of the image at an address; None where it cannot be had."""
@@ -25,12 +28,14 @@ class SharedOut:
         groups: How many groups there are.
         largest: How many tasks the largest group has.
         unseen: How many images could not be looked at; only their own task is known to be like them.
+        wanted: The share that each part was to get.
     """
 
     parts: dict[str, Split]
     groups: int
     largest: int
     unseen: int = 0
+    wanted: Mapping[Split, Fraction] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -38,10 +43,16 @@ class SharedOut:
         told = []
         if self.unseen:
             told.append(f"{self.unseen} images could not be looked at; a near-duplicate of one may be in another part")
-        if self.largest > 1 and 2 * self.largest > len(self.parts):
+        counts = Counter(self.parts.values())
+        strayed = [
+            f"{part} has {counts[part] / len(self.parts):.0%} of the tasks instead of {float(share):.0%}"
+            for part, share in self.wanted.items()
+            if self.parts and abs(counts[part] / len(self.parts) - share) > _FAR_OFF
+        ]
+        if strayed and self.groups < len(self.parts):
             told.append(
-                f"{self.largest} of {len(self.parts)} tasks form one group and stay in one part, so the shares are "
-                "not as asked for; to split by something else: --split-by field:NAME or --split-by task"
+                f"{', '.join(strayed)}: there are only {self.groups} groups that stay together, the largest of "
+                f"{self.largest} tasks; to split by something else: --split-by task or --split-by field:NAME"
             )
         return tuple(told)
 
@@ -80,4 +91,4 @@ def share_out(tasks: Iterable[AnnotatedTask], rule: SplitRule, look: Look | None
         groups = {key: of_name[name] for key, name in groups.items()}
     parts = {key: rule.split_of(group) for key, group in groups.items()}
     sizes = Counter(groups.values())
-    return SharedOut(parts, len(sizes), max(sizes.values(), default=0), unseen)
+    return SharedOut(parts, len(sizes), max(sizes.values(), default=0), unseen, dict(rule.shares))
