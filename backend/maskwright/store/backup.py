@@ -103,12 +103,13 @@ def _write_table(archive: zipfile.ZipFile, connection: Connection, table: Table)
 
 
 def _lines(connection: Connection, table: Table) -> Iterator[bytes]:
-    binary = [column.name for column in table.c if isinstance(column.type, LargeBinary)]
+    names = [str(column.name) for column in table.c]  # SQLAlchemy's are a subclass, which orjson takes for no key
+    binary = [str(column.name) for column in table.c if isinstance(column.type, LargeBinary)]
     query = select(table).order_by(*table.primary_key.columns)
     result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
     with contextlib.closing(result):
-        for row in result.mappings():
-            values = dict(row)
+        for row in result:
+            values: dict[str, Any] = dict(zip(names, row, strict=True))
             for name in binary:
                 if values[name] is not None:
                     values[name] = base64.b64encode(values[name]).decode()

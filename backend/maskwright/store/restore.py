@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -42,6 +44,7 @@ DEFAULT_MAX_BYTES = 1024**4
 _MAX_MANIFEST_BYTES = 1024**2
 _MAX_LINE_BYTES = MAX_DOCUMENT_BYTES * 3 // 2
 _MAX_RATIO, _SMALL_MEMBER_BYTES = 100, 16 * 1024**2
+_SUFFIXES = ("", "-wal", "-shm")
 _BATCH_ROWS, _BATCH_BYTES = 500, 16 * 1024**2
 
 
@@ -83,6 +86,43 @@ def restore_backup(
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
     return BackupReport({name: entry["rows"] for name, entry in listed.items()}, nbytes)
+
+
+def restore_beside_damaged(path: Path, backup: Path) -> Path:
+    """Put a damaged SQLite database aside and make a sound one from a backup; if that fails it is put back.
+
+    Args:
+        path: The damaged file.
+        backup: A file of ``write_backup``.
+
+    Returns:
+        Where the damaged file is now, with its journal beside it.
+
+    Raises:
+        InvalidInput, TooLarge: As ``restore_backup``.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    if aside.exists():
+        raise InvalidInput(f"{aside.name} exists already; move it away")
+    _move(path, aside)
+    try:
+        database = Database(path=path)
+        try:
+            restore_backup(database, backup)
+        finally:
+            database.close()
+    except BaseException:
+        for suffix in _SUFFIXES:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        _move(aside, path)
+        raise
+    return aside
+
+
+def _move(source: Path, target: Path) -> None:
+    for suffix in _SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            source.with_name(source.name + suffix).rename(target.with_name(target.name + suffix))
 
 
 def _checked_manifest(archive: zipfile.ZipFile, max_bytes: int) -> Mapping[str, dict[str, Any]]:
