@@ -46,7 +46,6 @@ class StoreOpener:
         """
         with self._lock:
             if self._store is None:
-                self._settings.home.mkdir(parents=True, exist_ok=True)
                 self._store = open_store(self._settings.home, self._settings.database_url.get_secret_value())
             return self._store
 

@@ -125,9 +125,10 @@ class CorrectionsKeeper:
         """Read what the waiting events point at, and forget them; how many there were.
 
         Raises:
-            MaskwrightError: If Label Studio or the store does not answer; what was not read goes on waiting.
+            MaskwrightError: The last fault, after every project had its turn; what was not read goes on waiting.
         """
         store, done, after = self._store(), 0, 0
+        fault: MaskwrightError | None = None
         while True:
             waiting = store.pending_events(_EVENTS_AT_ONCE, after=after, platform=PLATFORM_NAME)
             named: dict[tuple[str, int], _Named] = {}
@@ -135,11 +136,20 @@ class CorrectionsKeeper:
                 event = pending.event
                 named.setdefault((event.server, event.project or 0), _Named()).add(pending)
             for (server, number), found in named.items():
-                if self._is_ours(store, server, number, proven=found.proven) and not self._read(server, number, found):
+                try:
+                    ours = self._is_ours(store, server, number, proven=found.proven)
+                    if ours and not self._read(server, number, found):
+                        continue
+                except Cancelled:
+                    raise
+                except MaskwrightError as error:
+                    fault = error  # the other projects must not wait for this one
                     continue
                 done += store.finish_events(found.events)
-            self._count(events_looked_into=sum(len(found.events) for found in named.values()))
+                self._count(events_looked_into=len(found.events))
             if len(waiting) < _EVENTS_AT_ONCE:
+                if fault is not None:
+                    raise fault
                 return done
             after = waiting[-1].id
 
@@ -219,8 +229,10 @@ class CorrectionsKeeper:
             except Exception as error:
                 self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
                 self._count(failures=1)
+                again = time.monotonic() + self._pause
                 with self._changed:
-                    self._events_wait, self._events_since = True, time.monotonic() + self._pause
+                    self._events_wait, self._events_since = True, again
+                self._next_comparison = max(self._next_comparison, again)
                 if isinstance(error, MaskwrightError):
                     log.warning("corrections wait: %s; next attempt in %.0f s", error, self._pause)
                 else:
@@ -236,7 +248,7 @@ class CorrectionsKeeper:
             finally:
                 ended = time.monotonic()
                 # A large project on a slow server must not be compared all the time.
-                self._next_comparison = ended + max(self._interval, _SHARE * (ended - began), self._pause)
+                self._next_comparison = ended + max(self._interval, _SHARE * (ended - began))
             with self._changed:
                 self._last_comparison = ended
 

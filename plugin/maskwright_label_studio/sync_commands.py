@@ -44,7 +44,6 @@ def sync(
     if not server or not key:
         raise InvalidInput("set MASKWRIGHT_LABEL_STUDIO_URL and MASKWRIGHT_LABEL_STUDIO_API_KEY")
     client = LabelStudioClient.of_operator(server, key)
-    settings.home.mkdir(parents=True, exist_ok=True)
     store = open_store(settings.home, settings.database_url.get_secret_value())
     try:
         if project is None:

@@ -47,6 +47,12 @@ def pictures() -> ModuleType:
     return load_sibling("pictures")
 
 
+@pytest.fixture(scope="session")
+def load_module() -> Callable[[str], ModuleType]:
+    """Other files of this folder by name."""
+    return load_sibling
+
+
 @dataclass
 class Backend:
     """A ``maskwright serve`` process."""
@@ -112,6 +118,22 @@ def backend(tmp_path_factory: pytest.TempPathFactory, label_studio: LocalLabelSt
     )
     yield running
     assert stop(running.process) == 0, running.log.read_text()[-3000:]
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Backend]]:
+    """Backends with a home of their own choice, which tests may kill."""
+    started: list[Backend] = []
+
+    def start(home: Path, **settings: str) -> Backend:
+        started.append(launch_backend(home, **settings))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,496 @@
+"""The corrections store beside a Label Studio that answers as recorded: after a comparison both hold the same."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskwright.errors import Cancelled, NotFound, Unreachable
+from maskwright.settings import Settings
+from maskwright.store.corrections import CorrectionsStore, Event, open_store
+from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.keeper import CorrectionsKeeper
+from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.stored_tasks import Documents
+from maskwright_label_studio.sync import PAGE_BYTES, synchronise
+
+SERVER = "https://labels.example.org"
+NUMBER = 7
+
+
+class Platform:
+    """Label Studio's API as 1.23.2 was seen to answer, numbers of SQLite coming back included."""
+
+    def __init__(self) -> None:
+        self.project: dict[str, Any] | None = {"id": NUMBER, "title": "stars", "label_config": "<View/>"}
+        self.tasks: dict[int, dict[str, Any]] = {}
+        self.drafts: dict[int, dict[int, dict[str, Any]]] = {}
+        self.broken: set[int] = set()
+        self.down = False
+        self.pages: list[list[int]] = []
+        self.page_bytes: list[int] = []
+        self._moments = itertools.count(1)
+
+    def now(self) -> str:
+        return f"2026-11-21T10:00:00.{next(self._moments):06d}Z"
+
+    def add_task(self, number: int | None = None) -> int:
+        number = number or max(self.tasks, default=0) + 1
+        self.tasks[number] = {
+            "id": number, "data": {"image": f"/data/{number}-{next(self._moments)}.png"}, "annotations": [],
+            "predictions": [], "updated_at": self.now(), "project": NUMBER,
+        }  # fmt: skip
+        return number
+
+    def annotate(self, task: int, result: Any = None, person: int = 1, **fields: Any) -> int:
+        taken = [a["id"] for t in self.tasks.values() for a in t["annotations"]]
+        moment = self.now()
+        made = {
+            "id": max(taken, default=0) + 1, "result": result if result is not None else [], "completed_by": person,
+            "was_cancelled": False, "created_at": moment, "updated_at": moment, "lead_time": 2.5,
+            "parent_prediction": None, "created_username": "x, 1", "task": task, **fields,
+        }  # fmt: skip
+        self.tasks[task]["annotations"].append(made)
+        self.touch(task)
+        return int(made["id"])
+
+    def annotation(self, number: int) -> dict[str, Any]:
+        return next(a for t in self.tasks.values() for a in t["annotations"] if a["id"] == number)
+
+    def edit(self, number: int, **fields: Any) -> None:
+        found = self.annotation(number)
+        found |= {"updated_at": self.now(), **fields}
+        self.touch(found["task"])
+
+    def remove(self, number: int) -> None:
+        task = self.annotation(number)["task"]
+        self.tasks[task]["annotations"] = [a for a in self.tasks[task]["annotations"] if a["id"] != number]
+        self.touch(task)
+
+    def remove_task(self, task: int) -> None:
+        del self.tasks[task]
+        self.drafts.pop(task, None)
+
+    def draft(self, task: int, person: int, result: Any = None, number: int | None = None) -> int:
+        """Does not touch the task, as measured."""
+        number = number or max((n for of in self.drafts.values() for n in of), default=0) + 1
+        moment = self.now()
+        self.drafts.setdefault(task, {})[number] = {
+            "id": number, "user": f"p{person}@example.org", "created_username": f"p{person}@example.org, {person}",
+            "result": result or [], "created_at": moment, "updated_at": moment, "task": task, "annotation": None,
+        }  # fmt: skip
+        return number
+
+    def touch(self, task: int) -> None:
+        self.tasks[task]["updated_at"] = self.now()
+
+    def client(self) -> LabelStudioClient:
+        return LabelStudioClient(self)
+
+    def refuse(self) -> bytes:
+        raise Unreachable("Label Studio does not answer")
+
+    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
+        assert method == "GET"
+        return orjson.loads(self.fetch(path, params))
+
+    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
+        if self.down:
+            self.refuse()
+        if path == "/api/version":
+            return b'{"release": "1.23.2"}'
+        if path == f"/api/projects/{NUMBER}/" and self.project is not None:
+            return orjson.dumps(self.project | {"task_number": len(self.tasks)})
+        if path.startswith("/api/tasks/") and path.endswith("/drafts"):
+            drafts = self.drafts.get(int(path.split("/")[3]), {})
+            return orjson.dumps(
+                [draft | {"created_ago": f"{next(self._moments)} minutes"} for draft in drafts.values()]
+            )
+        if path == "/api/tasks" and self.project is not None:
+            return orjson.dumps(self._page(params))
+        raise NotFound(f"Label Studio has no {path}")
+
+    def _page(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found = sorted(self.tasks)
+        for item in orjson.loads(params["query"])["filters"]["items"]:
+            kind = item["filter"].removeprefix("filter:tasks:"), item["operator"]
+            found = [number for number in found if self._fits(number, kind, item["value"])]
+        found = found[: params["page_size"]]
+        if params.get("fields") != "all":
+            return {"tasks": [self._mark(n) | {"id": n} for n in found]}
+        if self.broken & set(found):
+            raise ApiError("Label Studio answered GET /api/tasks with 500", 500, "")
+        self.pages.append(found)
+        page = {"tasks": [self._whole(n) for n in found]}
+        self.page_bytes.append(len(orjson.dumps(page)))
+        return page
+
+    def _fits(self, number: int, kind: tuple[str, str], value: Any) -> bool:
+        if kind == ("id", "greater"):
+            return bool(number > value)
+        if kind == ("id", "in_list"):
+            return number in value
+        assert kind == ("draft_exists", "equal")
+        return bool(self.drafts.get(number)) is value
+
+    def _mark(self, number: int) -> dict[str, Any]:
+        cut = sum(a["was_cancelled"] for a in self.tasks[number]["annotations"])
+        count = len(self.tasks[number]["annotations"]) - cut
+        moment = self.tasks[number]["updated_at"]
+        return {"updated_at": moment, "total_annotations": count, "cancelled_annotations": cut}
+
+    def _whole(self, number: int) -> dict[str, Any]:
+        ago = {"created_ago": f"{next(self._moments)} minutes"}
+        annotations = [a | ago for a in self.tasks[number]["annotations"]]
+        shown = {"annotations": annotations, "drafts": [], "draft_exists": bool(self.drafts.get(number))}
+        return self.tasks[number] | self._mark(number) | shown
+
+    def everything(self) -> dict[tuple[bool, int], tuple[int, Any]]:
+        shown = {
+            (False, a["id"]): (n, {k: v for k, v in a.items() if k != "created_username"})
+            for n, task in self.tasks.items() for a in task["annotations"]
+        }  # fmt: skip
+        return shown | {(True, k): (n, d) for n in self.tasks for k, d in self.drafts.get(n, {}).items()}
+
+
+def everything(store: CorrectionsStore) -> dict[tuple[bool, int], tuple[int, Any]]:
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    assert row is not None
+    return {
+        (head.stored.kind == "draft", head.stored.number): (head.task_number, orjson.loads(head.stored.document))
+        for head in store.heads(row.id)
+    }
+
+
+def sync(platform: Platform, store: CorrectionsStore, **how: Any) -> Any:
+    return synchronise(platform.client(), store, NUMBER, server=SERVER, **how)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    opened = open_store(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def platform() -> Platform:
+    made = Platform()
+    for _ in range(25):
+        made.annotate(made.add_task())
+    return made
+
+
+def test_the_first_comparison_fetches_everything_and_the_next_one_nothing(platform, store):
+    report = sync(platform, store)
+    assert (report.new, report.changed, report.deleted, report.tasks) == (25, 0, 0, 25)
+    assert everything(store) == platform.everything()
+    platform.pages.clear()
+    report = sync(platform, store)
+    assert (report.new, report.unchanged) == (0, 25)
+    assert platform.pages == []
+
+
+def test_only_tasks_that_changed_are_read_again(platform, store):
+    sync(platform, store)
+    platform.pages.clear()
+    platform.edit(3, result=[{"id": "r"}])
+    platform.annotate(9, person=2)
+    platform.remove(5)
+    report = sync(platform, store)
+    assert (report.new, report.changed, report.deleted) == (1, 1, 1)
+    assert sorted(itertools.chain(*platform.pages)) == [3, 5, 9]
+    assert everything(store) == platform.everything()
+
+
+def test_asked_for_a_full_comparison_every_task_is_read_again(platform, store):
+    sync(platform, store)
+    platform.pages.clear()
+    assert sync(platform, store, full=True).unchanged == 25
+    assert sorted(itertools.chain(*platform.pages)) == sorted(platform.tasks)
+
+
+def test_what_is_deleted_on_the_platform_is_kept_as_deleted_and_may_come_back(platform, store):
+    sync(platform, store)
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    kept = platform.tasks.pop(4)
+    report = sync(platform, store)
+    assert report.deleted == 1
+    assert everything(store) == platform.everything()
+    assert len(store.history(row.id, 4)) == 1
+    platform.tasks[4] = kept
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+def test_numbers_that_the_platform_gives_out_again_are_told_apart(platform, store):
+    sync(platform, store)
+    platform.tasks.pop(25)
+    platform.annotate(platform.add_task())
+    platform.remove(25)
+    assert platform.annotate(1) == 25, "the number of a deleted annotation, in another task"
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    assert [kept.created_at < kept.updated_at for kept in store.history(row.id, 25)] == [False, False]
+
+
+def test_drafts_of_everyone_are_kept_and_followed_although_they_leave_no_trace_on_the_task(platform, store):
+    first, second = platform.draft(2, person=1), platform.draft(2, person=2)
+    report = sync(platform, store)
+    assert report.drafts == 2
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    people = {h.stored.number: h.stored.person for h in store.heads(row.id, kinds=["draft"])}
+    assert people == {first: "1", second: "2"}, "the number, as annotations name them"
+    platform.draft(2, person=2, result=[{"id": "more"}], number=second)
+    del platform.drafts[2][first]
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+    platform.drafts.clear()
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+def test_skipped_tasks_and_several_annotators_are_told_apart(platform, store):
+    platform.annotate(6, person=2)
+    platform.annotate(6, person=3, was_cancelled=True)
+    sync(platform, store)
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    kinds = [(h.stored.person, h.stored.kind) for h in store.heads(row.id, tasks_only=[6])]
+    assert kinds == [("1", "submitted"), ("2", "submitted"), ("3", "skipped")]
+
+
+def test_what_had_been_proposed_is_kept_with_its_model_version(platform, store):
+    platform.tasks[3]["predictions"] = [{"id": 90, "model_version": "embedded-1", "result": [{"id": "p"}]}]
+    number = platform.annotate(3, parent_prediction=90)
+    sync(platform, store)
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    (head,) = (h for h in store.heads(row.id) if h.stored.number == number)
+    assert (head.stored.proposal_number, head.stored.model_version) == (90, "embedded-1")
+    (document,) = store.task_documents(row.id, [3])
+    assert orjson.loads(document)["predictions"][0]["result"] == [{"id": "p"}]
+
+
+def test_a_task_that_cannot_be_read_is_named_and_costs_the_others_nothing(platform, store):
+    platform.broken = {11}
+    report = sync(platform, store)
+    assert [number for number, _ in report.failures] == [11]
+    assert "500" in report.failures[0][1]
+    assert report.new == 24
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync
+    platform.broken = set()
+    assert sync(platform, store).new == 1
+    assert everything(store) == platform.everything()
+
+
+def test_pages_of_large_masks_become_small(store):
+    platform = Platform()
+    large = [{"id": "r", "value": {"format": "rle", "rle": [200, 13] * 400_000}}]
+    for _ in range(24):
+        platform.annotate(platform.add_task(), result=large)
+    sync(platform, store)
+    assert len(platform.pages[0]) == 10
+    assert max(platform.page_bytes[1:]) < 2 * PAGE_BYTES
+    assert everything(store) == platform.everything()
+
+
+def test_an_interrupted_comparison_goes_on_where_it_ended(platform, store):
+    with pytest.raises(Cancelled):
+        sync(platform, store, cancelled=lambda: len(platform.pages) == 1)
+    assert len(everything(store)) == 10
+    platform.pages.clear()
+    report = sync(platform, store)
+    assert (report.new, report.unchanged) == (15, 10)
+    assert everything(store) == platform.everything()
+
+
+def test_a_platform_that_does_not_answer_buries_nothing(platform, store):
+    sync(platform, store)
+    platform.down = True
+    with pytest.raises(Unreachable):
+        sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+def test_a_deleted_project_is_kept_as_deleted_and_an_unknown_one_is_said_to_be(platform, store):
+    platform.project, project = None, platform.project
+    with pytest.raises(NotFound, match="has no project 7"):
+        sync(platform, store)
+    platform.project = project
+    sync(platform, store)
+    platform.project = None
+    report = sync(platform, store)
+    assert report.gone
+    assert report.deleted == 25
+    assert everything(store) == {}
+    platform.project = project
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_whatever_people_do_between_comparisons_the_store_follows(tmp_path_factory, seed):
+    random_, platform = random.Random(seed), Platform()
+    store = open_store(tmp_path_factory.mktemp("store"))
+    for _ in range(5):
+        platform.add_task()
+    for _ in range(40):
+        numbers = [a["id"] for task in platform.tasks.values() for a in task["annotations"]]
+        tasks = sorted(platform.tasks)
+        actions: list[Any] = [platform.add_task]
+        if tasks:
+            task = random_.choice(tasks)
+            actions += [
+                partial(platform.annotate, task, person=random_.randrange(3)),
+                partial(platform.annotate, task, was_cancelled=True),
+                partial(platform.draft, task, person=1),
+                partial(platform.drafts.pop, task, None),
+                partial(platform.remove_task, task),
+                partial(sync, platform, store),
+                partial(sync, platform, store, tasks={task}),
+            ]
+        if numbers:
+            number = random_.choice(numbers)
+            changed = [{"id": str(random_.random())}]
+            actions += [partial(platform.edit, number, result=changed), partial(platform.remove, number)]
+        random_.choice(actions)()
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+    store.close()
+
+
+numbers_or_lists = st.integers(0, 300) | st.lists(st.integers(0, 255), max_size=8)
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 2**53) | st.text(max_size=5) | st.just('"rle": [1]'),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "rle", "value", "é"]), inner | numbers_or_lists, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["rle", "x", "y", "zz"]), documents | numbers_or_lists), st.booleans())
+def test_documents_are_stored_as_they_came_whatever_stands_under_rle(document, spaced):
+    document = document | {"long": "x" * 40_000}  # only long bodies are cut
+    text = json.dumps(document, separators=(", ", " : ") if spaced else (",", ":")).encode()
+    documents_ = Documents(text, "the document")
+    assert orjson.loads(documents_.text(documents_.top)) == document
+
+
+class OneServer:
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def client(self, _project: Project) -> LabelStudioClient | None:
+        return self.platform.client()
+
+
+@pytest.fixture
+def make_keeper(platform, store):
+    made = []
+
+    def make(interval: float = 0.0) -> CorrectionsKeeper:
+        memory = ProjectMemory()
+        memory.remember(Project(f"{NUMBER}.1795229145"))
+        settings_ = Settings(_env_file=None, label_studio_url=SERVER + "/", sync_interval_s=interval)
+        made.append(CorrectionsKeeper(settings_, lambda: store, OneServer(platform), memory))
+        return made[-1]
+
+    yield make
+    for keeper in made:
+        keeper.stop()
+
+
+def event(action: str = "ANNOTATION_UPDATED", project: int = NUMBER, **about: Any) -> Event:
+    return Event("label-studio", SERVER, action, project, **about)
+
+
+def test_events_are_looked_into_by_reading_just_what_they_name_and_then_forgotten(platform, store, make_keeper):
+    keeper = make_keeper()
+    sync(platform, store)
+    platform.pages.clear()
+    platform.edit(8, result=[{"id": "r"}])
+    platform.remove(9)
+    store.add_events([event(annotations=(8,), tasks=(8,)), event("ANNOTATIONS_DELETED", annotations=(9,))])
+    assert keeper.look_into_events() == 2
+    assert platform.pages == [[8, 9]], "the store knew the task of a deleted annotation"
+    assert everything(store) == platform.everything()
+    assert store.pending_events(10) == []
+
+
+def test_a_task_that_an_event_calls_deleted_is_looked_for_first(platform, store, make_keeper):
+    sync(platform, store)
+    keeper = make_keeper()
+    del platform.tasks[12]
+    store.add_events([event("TASKS_DELETED", tasks=(12, 13))])
+    keeper.look_into_events()
+    assert everything(store) == platform.everything()
+
+
+def test_strangers_cannot_make_the_server_copy_a_project_that_nobody_connected(platform, store, make_keeper):
+    store.add_events([event(project=99, annotations=(1,), tasks=(1,))])
+    make_keeper().look_into_events()
+    assert store.pending_events(10) == []
+    assert store.projects() == []
+    assert platform.pages == []
+
+
+def test_while_the_platform_is_down_events_wait(platform, store, make_keeper):
+    keeper = make_keeper()
+    store.add_events([event(annotations=(8,), tasks=(8,))])
+    platform.down = True
+    with pytest.raises(Unreachable):
+        keeper.look_into_events()
+    assert len(store.pending_events(10)) == 1
+    platform.down = False
+    assert keeper.look_into_events() == 1
+    assert len(everything(store)) == 1
+
+
+def test_the_thread_looks_into_events_and_compares_by_itself_and_stops(platform, store, make_keeper):
+    keeper = make_keeper(interval=0.05)
+    keeper.start()
+    keeper.wake()
+    end = time.monotonic() + 10
+    while keeper.state()["comparisons"] < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert everything(store) == platform.everything()
+    assert keeper.state()["running"]
+    platform.down = True
+    while not keeper.state()["failing"]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    keeper.stop()
+    assert not keeper.state()["running"]
+
+
+def test_while_the_platform_is_down_the_thread_asks_it_ever_less_often(platform, store, make_keeper):
+    asked = []
+    platform.fetch = lambda path, params: (asked.append(path), platform.refuse())[1]
+    store.add_events([event(annotations=(8,), tasks=(8,))])
+    keeper = make_keeper(interval=0.01)
+    keeper.start()
+    time.sleep(2.0)
+    assert keeper.state()["failing"]
+    assert len(asked) <= 2
+
+
+def test_the_timer_can_be_switched_off(platform, store, make_keeper):
+    keeper = make_keeper(interval=0.0)
+    keeper.start()
+    time.sleep(0.1)
+    assert keeper.state()["comparisons"] == 0
