@@ -163,6 +163,28 @@ def parts_of(store: CorrectionsStore, name: str) -> dict[int, str]:
     return dict(SnapshotStore(store.database).splits(name))
 
 
+def test_an_export_of_a_snapshot_is_what_was_chosen_whatever_happened_since(call, store, project, tmp_path):
+    from maskwright import cli_export
+
+    made(call, "spring", "--rename", "car=Auto", "--split", "train=0.5,val=0.5", "--split-by", "field:town")
+    put(store, project, 1, 101, "sky", "2026-02-01T00:00:00Z")
+    app = typer.Typer()
+    cli_export.register(app)
+    app.callback()(lambda: None)
+    found = CliRunner().invoke(app, ["export", "--snapshot", "spring", "--out", str(tmp_path / "out")])
+    assert found.exception is None, found.exception
+    coco = json.loads((tmp_path / "out" / "annotations.json").read_bytes())
+    assert [row["name"] for row in coco["categories"]] == ["Auto", "bus", "sky"]
+    assert len(coco["images"]) == len(coco["annotations"]) == 8
+    assert {row["category_id"] for row in coco["annotations"]} == {1, 2}
+    parts = parts_of(store, "spring")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for part in set(parts.values()):
+        assert f"| {part} | {list(parts.values()).count(part)} |" in card
+    assert "snapshot spring" in card
+    assert "Classes changed: car → Auto." in card
+
+
 def test_what_cannot_be_is_refused_with_the_way_out(call, store):
     assert "maskwright sync --project 9" in call("create", "x", "--project", "9", fails=NotFound)
     assert "no class 'lorry'" in call("create", "x", "--project", "7", "--exclude", "lorry", fails=InvalidInput)
