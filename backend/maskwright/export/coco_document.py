@@ -1,6 +1,6 @@
 """The text of COCO files (https://cocodataset.org/#format-data): its entries, and a writer that streams them.
 
-Every entry is on a line of its own, so that files can be compared line by line and read without parsing them whole.
+Every image and annotation is on a line of its own, so that files can be compared line by line and read without parsing them whole.
 A file written here, loaded into Python and written again by :func:`write_coco_document` has the same bytes.
 """
 
@@ -22,6 +22,7 @@ from maskwright.regions import Region
 
 SCORE_DIGITS = 6
 _BUFFER = 1 << 20
+_LONG = ("images", "annotations")
 
 Section = tuple[str, bytes | Iterable[bytes]]
 """A key of the file and its JSON text, or the JSON texts of the entries of its list."""
@@ -116,7 +117,7 @@ def write_coco_document(path: Path, document: Mapping[str, Any]) -> None:
         OSError: If the disk refuses later on.
     """
     try:
-        write_sections(path, ((name, _content(value)) for name, value in document.items()))
+        write_sections(path, ((name, _content(name, value)) for name, value in document.items()))
     except TypeError as error:
         raise InvalidInput(f"{path.name}: {error}; a COCO document holds JSON values only") from error
 
@@ -150,10 +151,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _content(value: object) -> bytes | Iterator[bytes]:
-    if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
-        return map(dump, value)
-    return dump(value)
+def _content(name: str, value: object) -> bytes | Iterator[bytes]:
+    return map(dump, value) if name in _LONG and isinstance(value, list) else dump(value)
 
 
 def _write_list(sink: IO[bytes], entries: Iterable[bytes]) -> None:
