@@ -1,7 +1,7 @@
 """The text of COCO files (https://cocodataset.org/#format-data): its entries, and a writer that streams them.
 
-Every image and annotation is on a line of its own, so that files can be compared line by line and read without parsing them whole.
-A file written here, loaded into Python and written again by :func:`write_coco_document` has the same bytes.
+Every image and annotation is on a line of its own, so that files can be compared line by line and read without parsing
+them whole. A file written here, loaded into Python and written again by :func:`write_coco_document` has the same bytes.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def located(error: InvalidInput, document: TaskDocument) -> InvalidInput:
     fault = find_fault(document)
     if fault is None:
         return type(error)(f"{document.place}: {error}")
-    return InvalidInput(f"{fault.place}: {fault.reason}, in the task that begins {_beginning(document)!r}")
+    where = f" in line {document.place.line}" if document.place.line else ""
+    return InvalidInput(f"{fault.place}: {fault.reason}, in the task that begins{where} with {_beginning(document)!r}")
 
 
 def _beginning(document: TaskDocument) -> str:

@@ -80,6 +80,8 @@ class Workplace:
             entries = []
         self._finished = {entry["chunk"]: (entry["digest"], entry) for entry in entries}
         self.shards.mkdir(exist_ok=True)
+        for stray in self.shards.glob("*.new"):
+            stray.unlink()
         self.dataset.mkdir(exist_ok=True)
         # Written anew, without a line that the end of its process cut off.
         lines = [{"fingerprint": fingerprint}, *(entry for _, entry in self._finished.values())]

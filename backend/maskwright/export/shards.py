@@ -35,8 +35,11 @@ def write_shard(path: Path, rows: Iterable[tuple[str, bytes]]) -> str:
     head = orjson.dumps([[name, len(block)] for name, block in blocks.items()])
     content = b"".join([head, b"\n", *blocks.values()])
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk should not be filled with halves
     return _checksum(content)
 
 

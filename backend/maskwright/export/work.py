@@ -146,6 +146,9 @@ class Job:
         sha256 = hashlib.sha256(content).hexdigest()
         temporary = path.with_name(f".{path.name[-200:]}.{sha256[:16]}.new")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return WrittenFile(relative, len(content), sha256)
