@@ -199,6 +199,8 @@ def test_ctrl_c_ends_workers_and_says_nothing_of_them(tmp_path, files):
     _, errors = export.communicate(timeout=30)
     assert export.returncode == 130
     assert errors.strip() == "maskwright: stopped; run the same command again to go on"
+    while _alive_in_session(export.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not _alive_in_session(export.pid)
 
 
