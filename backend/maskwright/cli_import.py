@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ import typer
 from maskwright.errors import InvalidInput, MaskwrightError
 
 if TYPE_CHECKING:
-    from maskwright.export.coco_in import CocoReader, ImportedImage
+    from maskwright.export.coco_in import CocoReader
     from maskwright.export.image_folder import ImageFolder
+    from maskwright.export.import_work import MadeTask, TaskMaker
 
 _NAMED = 5
 """How many entries a message names before it only counts."""
@@ -71,6 +73,7 @@ def import_coco(
     ] = None,
     model_version: Annotated[str, typer.Option(help="Model version of the predictions.")] = "import",
     platform: Annotated[str, typer.Option("--platform", help="Which platform, if several are installed.")] = "",
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one per core by default.")] = None,
 ) -> None:
     """Turn a COCO file into tasks of the labelling platform. Masks stay exact with brush and bitmask.
 
@@ -84,6 +87,9 @@ def import_coco(
         raise InvalidInput("say where the tasks go: either --out FILE or --project NUMBER")
     if images is None and not image_url_prefix:
         raise InvalidInput("give the folder of images with --images DIR (or, for images elsewhere, --image-url-prefix)")
+    for path in (out, label_config_out):
+        if path is not None and not path.parent.is_dir():
+            raise InvalidInput(f"cannot write {path}: there is no folder {path.parent}")
     settings = read_settings()
     folder = _folder(images, settings) if images is not None else None
     with CocoReader(source) as reader:
@@ -93,7 +99,7 @@ def import_coco(
         )  # fmt: skip
         report = _Report(reader.image_count, images)
         config = importer.label_config() if label_config_out is not None else ""
-        tasks = _tasks(reader, folder, importer, report)
+        tasks = _tasks(reader, folder, importer.maker, report, workers or _cores())
         with _bar(reader.image_count) as advance:
             if out is not None:
                 _write(out, tasks, advance)
@@ -115,10 +121,10 @@ class _Report:
     regions: int = 0
     without_pixels: list[str] = field(default_factory=list)
 
-    def add(self, image: ImportedImage) -> None:
+    def add(self, task: MadeTask) -> None:
         self.images += 1
-        self.regions += len(image.regions)
-        self.without_pixels += image.without_pixels
+        self.regions += task.regions
+        self.without_pixels += task.without_pixels
 
     def lines(self, folder: ImageFolder | None) -> Iterator[str]:
         """What a person should know besides."""
@@ -132,19 +138,23 @@ class _Report:
         yield from (f"cannot be read: {line}" for line in (folder.unreadable if folder is not None else ())[:_NAMED])
 
 
-def _tasks(reader: CocoReader, folder: ImageFolder | None, importer: Any, report: _Report) -> Iterator[bytes]:
-    for image in reader.images(folder.size_of if folder is not None else None):
-        if image.boxes and not importer.holds_boxes:
-            raise InvalidInput(
-                f"{image.boxes[0]} has a box and no segmentation; give --control rectangle to import boxes"
-            )
-        try:
-            relative = folder.path_of(image.file_name) if folder is not None else _plain(image.file_name)
-            task = importer.task(relative, image.regions)
-        except MaskwrightError as error:
-            raise type(error)(f"{image.title}: {error}") from error
-        report.add(image)
-        yield task
+def _tasks(
+    reader: CocoReader, folder: ImageFolder | None, maker: TaskMaker, report: _Report, workers: int
+) -> Iterator[bytes]:
+    from maskwright.export.import_work import NamedEntries, make_tasks
+
+    def named() -> Iterator[NamedEntries]:
+        for entries in reader.entries(folder.size_of if folder is not None else None):
+            name = entries.image.file_name
+            try:
+                relative = folder.path_of(name) if folder is not None else _plain(name)
+            except MaskwrightError as error:
+                raise type(error)(f"{entries.image.title}: {error}") from error
+            yield NamedEntries(relative, entries)
+
+    for task in make_tasks(reader, named(), maker, workers):
+        report.add(task)
+        yield task.text
 
 
 def _write(out: Path, tasks: Iterator[bytes], advance: Callable[[], None]) -> None:
@@ -180,6 +190,10 @@ def _importer(name: str, settings: Any, categories: Mapping[str, int], **options
     if name not in able and not (name == "" and len(able) == 1):
         raise InvalidInput(f"name the platform with --platform; those that import are: {', '.join(able) or 'none'}")
     return (able[name] if name else next(iter(able.values())))(settings, categories, **options)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plain(file_name: str) -> str:

@@ -20,20 +20,40 @@ _MOST_TASKS, _MOST_BYTES = 100, 8 * 1024**2
 
 
 @dataclass(frozen=True)
+class AddressedTasks:
+    """Makes tasks of images in a folder; a ``TaskMaker`` of ``maskwright.export.import_work``.
+
+    Attributes:
+        writer: Makes the tasks.
+        prefix: What comes before the path of an image, see ``image_address``.
+    """
+
+    writer: TaskWriter
+    prefix: str = LOCAL_FILES
+
+    @property
+    def holds_boxes(self) -> bool:
+        """Whether a box without a shape can be drawn as what it is."""
+        return self.writer.output.control.shape == "rectangle"
+
+    def task(self, relative: str, regions: Sequence[Region]) -> bytes:
+        """The JSON text of a task; errors are those of ``TaskWriter.task``."""
+        return self.writer.task(image_address(relative, self.prefix), regions)
+
+
+@dataclass(frozen=True)
 class Importer:
     """Makes tasks of images with regions, and sends them where a project was named.
 
     Attributes:
-        writer: Makes the tasks.
+        maker: Makes the tasks.
         categories: Category id by class name.
-        prefix: What comes before the path of an image, see ``image_address``; empty means local files.
         client: Label Studio, or None where a file is written.
         project: The project's number; 0 where a file is written.
     """
 
-    writer: TaskWriter
+    maker: AddressedTasks
     categories: Mapping[str, int]
-    prefix: str = ""
     client: LabelStudioClient | None = None
     project: int = 0
 
@@ -50,7 +70,7 @@ class Importer:
             control: What to draw with; empty means brush, or what the project has that loses least.
             kind: Whether regions become predictions or annotations.
             model_version: Of the predictions.
-            prefix: See the class.
+            prefix: What comes before the path of an image, see ``image_address``; empty means local files.
             project: Number of a project, or empty.
 
         Raises:
@@ -59,7 +79,8 @@ class Importer:
         """
         if not project:
             output = file_output(control or "brush", LabelSet.of(categories))
-            return cls(TaskWriter(output, kind=kind, model_version=model_version), categories, prefix)
+            writer = TaskWriter(output, kind=kind, model_version=model_version)
+            return cls(AddressedTasks(writer, prefix or LOCAL_FILES), categories)
         if not project.isascii() or not project.isdigit():
             raise InvalidInput(f"{project!r} is not the number of a Label Studio project")
         key = settings.label_studio_api_key.get_secret_value()
@@ -70,31 +91,17 @@ class Importer:
         writer = TaskWriter.for_config(
             config, list(categories), control=control, kind=kind, model_version=model_version
         )
-        return cls(writer, categories, prefix, client, int(project))
-
-    @property
-    def holds_boxes(self) -> bool:
-        """Whether a box without a shape can be drawn as what it is."""
-        return self.writer.output.control.shape == "rectangle"
-
-    def task(self, relative: str, regions: Sequence[Region]) -> bytes:
-        """The JSON text of a task; errors are those of ``TaskWriter.task``.
-
-        Args:
-            relative: POSIX path of the image in the folder of images.
-            regions: In the order of drawing.
-        """
-        return self.writer.task(image_address(relative, self.prefix or LOCAL_FILES), regions)
+        return cls(AddressedTasks(writer, prefix or LOCAL_FILES), categories, client, int(project))
 
     def label_config(self) -> str:
         """A labelling configuration to create a project from that fits the tasks; raises like ``label_config``."""
-        return label_config(self.writer.output.control.shape, self.categories)
+        return label_config(self.maker.writer.output.control.shape, self.categories)
 
     def send(self, tasks: Iterable[bytes], sent: Callable[[int], None]) -> None:
         """Import tasks into the project, some at a time.
 
         Args:
-            tasks: What :meth:`task` made.
+            tasks: What the maker made.
             sent: Told after every request how many tasks it brought.
 
         Raises:

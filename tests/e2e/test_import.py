@@ -1,4 +1,4 @@
-"""A COCO file goes into the real Label Studio as tasks and comes out again with every mask, class and crowd unchanged."""
+"""A COCO file goes into the real Label Studio as tasks and out again with every mask, class and crowd unchanged."""
 
 from __future__ import annotations
 

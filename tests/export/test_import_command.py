@@ -141,7 +141,7 @@ def test_images_that_are_not_there_and_annotations_without_pixels_are_told_with_
     [
         (["--out", "{0}/t.json", "--project", "1"], "either --out FILE or --project"),
         ([], "either --out FILE or --project"),
-        (["--out", "{0}/no/t.json"], "cannot write .*No such file"),
+        (["--out", "{0}/no/t.json"], "cannot write .*there is no folder"),
         (["--out", "{0}"], "is a folder"),
         (["--out", "{0}/t.json", "--images", "{0}/none"], "there is no folder"),
         (["--out", "{0}/t.json", "--platform", "other"], "name the platform .*label-studio"),

@@ -20,7 +20,7 @@ from maskwright.settings import read_settings
 from maskwright_label_studio import importer as importing
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.export_format import LabelStudioFormat, export_formats
-from maskwright_label_studio.importer import Importer
+from maskwright_label_studio.importer import AddressedTasks, Importer
 from maskwright_label_studio.reader import LabelStudioReader
 from maskwright_label_studio.results import results_to_regions
 from maskwright_label_studio.writer import CONTROLS, TaskWriter, file_output, image_address, label_config
@@ -238,9 +238,9 @@ class Recorder:
 def test_tasks_are_sent_some_at_a_time_and_in_order(monkeypatch):
     monkeypatch.setattr(importing, "_MOST_BYTES", 1000)
     client = Recorder()
-    importer = Importer(writer(), {"cat": 1}, client=client, project=3)
+    importer = Importer(AddressedTasks(writer()), {"cat": 1}, client=client, project=3)  # type: ignore[arg-type]
     counts: list[int] = []
-    tasks = [importer.task(f"{n}.png", []) for n in range(30)] + [importer.task("x" * 5000, [])]
+    tasks = [importer.maker.task(f"{n}.png", []) for n in range(30)] + [importer.maker.task("x" * 5000, [])]
     importer.send(tasks, counts.append)
     assert [task for batch in client.batches for task in batch] == [orjson.loads(task) for task in tasks]
     assert counts == [len(batch) for batch in client.batches]

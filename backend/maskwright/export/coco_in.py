@@ -22,6 +22,7 @@ import numpy as np
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.export.coco_entries import CocoImage, entry_title, identifier, read_image, read_shape
 from maskwright.export.coco_index import CocoIndex
+from maskwright.export.json_lists import parse_element
 from maskwright.masks import Mask, Polygon, Size
 from maskwright.regions import Provenance, Region
 
@@ -51,6 +52,21 @@ class ImportedImage:
     regions: tuple[Region, ...]
     without_pixels: tuple[str, ...] = ()
     boxes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEntries:
+    """An image and its annotations as the file holds them. Can be pickled.
+
+    Attributes:
+        image: The image.
+        places: Places of the annotations in their list, rising.
+        texts: Their JSON, which has been parsed and checked once.
+    """
+
+    image: CocoImage
+    places: tuple[int, ...]
+    texts: tuple[bytes, ...]
 
 
 class CocoReader:
@@ -86,7 +102,6 @@ class CocoReader:
             raise
         self.categories: Mapping[str, int] = self._index.categories
         self.image_count, self.annotation_count = len(self._index.images), len(self._index.annotations)
-        self._labels = {number: name for name, number in self.categories.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -107,49 +122,82 @@ class CocoReader:
                 changed since it was opened.
             TooLarge: If a shape is beyond all bounds.
         """
+        for entries in self.entries(size_of):
+            yield self.read(entries)
+
+    def entries(self, size_of: SizeOf | None = None) -> Iterator[ImageEntries]:
+        """What ``images`` makes regions of, for many processes to do so; raises for images and the file alone."""
         for place in range(self.image_count):
             _, image = read_image(place, self._index.image(place))
             try:
                 size = size_of(image) if size_of is not None else None
             except MaskwrightError as error:
                 raise self._index.located(error, self._index.images.offsets[place]) from error
-            yield self._read(replace(image, size=size or image.size), self._index.annotations_of(place))
+            places = self._index.annotations_of(place)
+            texts = tuple(self._index.annotation_text(n) for n in places)
+            yield ImageEntries(replace(image, size=size or image.size), tuple(places), texts)
         if self._state() != self._stamp:
             raise InvalidInput(f"{self._name} was changed while it was read; run the import again")
 
-    def _read(self, image: CocoImage, places: list[int]) -> ImportedImage:
-        regions: list[Region] = []
-        without_pixels: list[str] = []
-        boxes: list[str] = []
-        for place in places:
-            entry = self._index.annotation(place)
-            title = entry_title("annotation", place, entry)
-            is_box = entry.get("segmentation") in (None, []) and bool(entry.get("bbox"))
-            try:
-                mask, outlines = _box(title, entry, image) if is_box else read_shape(title, entry, image)
-            except MaskwrightError as error:
-                raise self._index.located(error, self._index.annotations.offsets[place]) from error
-            # Run lengths bring their size; where nothing else tells it, what follows must agree with the first.
-            image = image if image.size else replace(image, size=mask.size)
-            if mask.is_empty:
-                without_pixels.append(title)
-                continue
-            boxes += [title] if is_box else []
-            number = identifier(entry.get("id"))
-            regions.append(
-                Region(
-                    mask, self._labels[entry["category_id"]], float(entry.get("score", 1)), _PROVENANCE,
-                    key=f"coco-#{place}" if number is None else f"coco-{number}", outlines=outlines,
-                    is_crowd=bool(entry.get("iscrowd")),
-                )
-            )  # fmt: skip
-        return ImportedImage(
-            image.title, image.file_name, image.size, tuple(regions), tuple(without_pixels), tuple(boxes)
-        )
+    def read(self, entries: ImageEntries) -> ImportedImage:
+        """An image with its regions; raises like :meth:`images`."""
+        try:
+            return read_entries(entries, self.categories)
+        except EntryError as error:
+            cause = error.cause
+            raise self._index.located(cause, self._index.annotations.offsets[error.place]) from cause
 
     def _state(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
         return status.st_size, status.st_mtime_ns
+
+
+class EntryError(Exception):
+    """What is wrong with the annotation at a place."""
+
+    def __init__(self, place: int, cause: MaskwrightError) -> None:
+        super().__init__(place, cause)
+        self.place, self.cause = place, cause
+
+
+def read_entries(entries: ImageEntries, categories: Mapping[str, int]) -> ImportedImage:
+    """Make regions of the annotations of one image; a pure function.
+
+    Args:
+        entries: Image and annotations.
+        categories: Category id by name.
+
+    Raises:
+        EntryError: If an annotation's shape is malformed or of another size than its image.
+    """
+    labels = {number: name for name, number in categories.items()}
+    image = entries.image
+    regions: list[Region] = []
+    without_pixels: list[str] = []
+    boxes: list[str] = []
+    for place, text in zip(entries.places, entries.texts, strict=True):
+        entry = parse_element(text)
+        title = entry_title("annotation", place, entry)
+        is_box = entry.get("segmentation") in (None, []) and bool(entry.get("bbox"))
+        try:
+            mask, outlines = _box(title, entry, image) if is_box else read_shape(title, entry, image)
+        except MaskwrightError as error:
+            raise EntryError(place, error) from error
+        # Run lengths bring their size; where nothing else tells it, what follows must agree with the first.
+        image = image if image.size else replace(image, size=mask.size)
+        if mask.is_empty:
+            without_pixels.append(title)
+            continue
+        boxes += [title] if is_box else []
+        number = identifier(entry.get("id"))
+        regions.append(
+            Region(
+                mask, labels[entry["category_id"]], float(entry.get("score", 1)), _PROVENANCE,
+                key=f"coco-#{place}" if number is None else f"coco-{number}", outlines=outlines,
+                is_crowd=bool(entry.get("iscrowd")),
+            )
+        )  # fmt: skip
+    return ImportedImage(image.title, image.file_name, image.size, tuple(regions), tuple(without_pixels), tuple(boxes))
 
 
 def _box(title: str, entry: Mapping[str, Any], image: CocoImage) -> tuple[Mask, tuple[Polygon, ...]]:

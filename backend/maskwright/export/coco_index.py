@@ -6,6 +6,7 @@ It keeps some 50 bytes for an annotation and a few hundred for an image, so file
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -132,28 +133,35 @@ class CocoIndex:
         Raises:
             InvalidInput: If the file was changed since.
         """
-        return self._entry(self.annotations, place)
+        found: dict[str, Any] = parse_element(self.annotation_text(place))
+        return found
+
+    def annotation_text(self, place: int) -> bytes:
+        """Its JSON; raises like :meth:`annotation`."""
+        return self._text(self.annotations, place)
 
     def image(self, place: int) -> dict[str, Any]:
         """The entry of the image at a place, read again; raises like :meth:`annotation`."""
-        return self._entry(self.images, place)
+        found: dict[str, Any] = parse_element(self._text(self.images, place))
+        return found
 
-    def _entry(self, places: Places, place: int) -> dict[str, Any]:
+    def _text(self, places: Places, place: int) -> bytes:
         self._file.seek(places.offsets[place])
         try:
-            found = parse_element(self._file.read(places.lengths[place]))
-        except (InvalidInput, OSError):
-            found = None
-        if not isinstance(found, dict):
+            text = self._file.read(places.lengths[place])
+        except OSError as error:
+            raise InvalidInput(f"{self._name} cannot be read any more: {error.strerror}") from error
+        if zlib.crc32(text) != places.checksums[place]:
             raise InvalidInput(f"{self._name} was changed while it was read; run the import again")
-        return found
+        return text
 
 
 class Places:
-    """Where the elements of a list are in the file: bytes from its beginning, and lengths in bytes."""
+    """Where the elements of a list are in the file (bytes from its beginning, lengths in bytes), and their CRC-32."""
 
     def __init__(self) -> None:
         self.offsets, self.lengths = array("q"), array("q")
+        self.checksums = array("I")
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -162,6 +170,7 @@ class Places:
         """Note the next element."""
         self.offsets.append(element.offset)
         self.lengths.append(len(element.text))
+        self.checksums.append(zlib.crc32(element.text))
 
 
 class _Column:
