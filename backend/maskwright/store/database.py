@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,33 +20,20 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 
-from maskwright.errors import Busy, InvalidInput, MaskwrightError
+from maskwright.errors import Busy, InvalidInput
+from maskwright.store.faults import RESTORE, StoreDamaged, StoreUnavailable, TryAgain, named_errors
 from maskwright.store.upgrade import upgrade
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+__all__ = ["Database", "StoreDamaged", "StoreUnavailable"]
+
 _BUSY_TIMEOUT_S = 30.0
 _ATTEMPTS, _ATTEMPT_PAUSE_S = 10, 0.1
 _QUICK_CHECK_BYTES = 32 * 1024**2
-# Serialization failure, deadlock, another writer was first with the same key: the next attempt sees what it wrote.
-_POSTGRES_RETRY = ("40001", "40P01", "23505")
-_RESTORE = "restore a backup with: maskwright restore"
-
-
-class StoreDamaged(MaskwrightError):
-    """The database holds something else than the store wrote; nothing was changed."""
-
-    status = 500
-
-
-class StoreUnavailable(MaskwrightError):
-    """The database cannot be reached or written: server down, disk full, folder read-only."""
-
-    status = 503
 
 
 class Database:
@@ -63,6 +51,8 @@ class Database:
 
     def __init__(self, url: str = "", path: Path | None = None) -> None:
         self.path: Path | None = None
+        # SQLite makes writers poll for their turn, and some wait for seconds; threads of one process can queue.
+        self._turn = threading.Lock()
         if url and not url.startswith("sqlite:"):
             self._engine = _postgres_engine(url)
         else:
@@ -102,18 +92,30 @@ class Database:
         """
         for attempt in range(_ATTEMPTS):
             try:
-                with _writing(self._engine, steady) as connection:
+                with self._in_turn(), _writing(self._engine, steady) as connection:
                     return work(connection)
             except Busy as error:
-                if not isinstance(error, _TryAgain) or attempt == _ATTEMPTS - 1:
+                if not isinstance(error, TryAgain) or attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_ATTEMPT_PAUSE_S * attempt)
         raise AssertionError("unreachable")
 
     @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_S):
+            raise Busy("the corrections database is locked by another writer")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
     def read(self, *, steady: bool = False) -> Iterator[Connection]:
         """A transaction for reading. ``steady``: everything read in it is of one moment (always so on SQLite)."""
-        with _named_errors(), self._engine.connect() as connection:
+        with named_errors(), self._engine.connect() as connection:
             if steady and not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -122,7 +124,7 @@ class Database:
     @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection for commands that refuse to run in a transaction, such as VACUUM."""
-        with _named_errors(), self._engine.connect() as connection:
+        with named_errors(), self._engine.connect() as connection:
             options = {"maskwright_bare": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
             yield connection.execution_options(**options)
 
@@ -141,11 +143,11 @@ class Database:
             if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal")):
                 raise StoreDamaged(
                     f"{path.name} is gone but its journal is still there, with corrections in it; put the file back "
-                    f"beside it, or {_RESTORE}"
+                    f"beside it, or {RESTORE}"
                 )
             self._create(path)
         elif size == 0:
-            raise StoreDamaged(f"{path.name} is empty: it was cut off; remove it to begin anew, or {_RESTORE}")
+            raise StoreDamaged(f"{path.name} is empty: it was cut off; remove it to begin anew, or {RESTORE}")
         self._patiently(lambda: self.write(upgrade))
         if present and size <= _QUICK_CHECK_BYTES:
             self.check()
@@ -161,7 +163,7 @@ class Database:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
             if verdict != "ok":
                 _log.error("the corrections database is damaged: %s", verdict)
-                raise StoreDamaged(f"the corrections database is damaged; {_RESTORE}")
+                raise StoreDamaged(f"the corrections database is damaged; {RESTORE}")
 
     def _create(self, path: Path) -> None:
         """Make the file beside and link it in whole, so that an empty one at its place always means a loss."""
@@ -196,10 +198,6 @@ class Database:
             except Busy:
                 time.sleep(_ATTEMPT_PAUSE_S)
         return work()
-
-
-class _TryAgain(Busy):
-    """The database itself asks for another attempt."""
 
 
 def _postgres_engine(url: str) -> Engine:
@@ -251,45 +249,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def _writing(engine: Engine, steady: bool = False) -> Iterator[Connection]:
-    with _named_errors(), engine.connect() as connection:
+    with named_errors(), engine.connect() as connection:
         connection = connection.execution_options(maskwright_write=True)
         if steady and engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
             yield connection
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeout:
-        raise Busy("the corrections database has no free connection") from None
-    except DBAPIError as error:
-        raise _named(error) from error
-    except SQLAlchemyError as error:
-        _log.error("the corrections database failed: %s", error)
-        raise StoreUnavailable(f"the corrections database failed ({type(error).__name__}); see the log") from error
-
-
-def _named(error: DBAPIError) -> MaskwrightError:
-    """The driver's error in words that may be shown; its own text, which may hold paths and hosts, goes to the log."""
-    text = str(error.orig).lower()
-    state = getattr(error.orig, "sqlstate", None)
-    if state in _POSTGRES_RETRY:
-        return _TryAgain("the corrections database is busy")
-    if "locked" in text and state is None:
-        return Busy("the corrections database is locked by another writer")
-    _log.error("the corrections database failed: %s", error.orig)
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return StoreDamaged(f"the corrections database is damaged; {_RESTORE}")
-    if "disk is full" in text or "disk i/o" in text or state in ("53100",):
-        return StoreUnavailable("the disk of the corrections database is full or failing; free some space")
-    if "readonly" in text or "read-only" in text:
-        return StoreUnavailable("the corrections database cannot be written: its folder is read-only")
-    if "unable to open" in text:
-        return StoreUnavailable("the corrections database cannot be opened: check the folder and its permissions")
-    return StoreUnavailable(f"the corrections database failed ({type(error.orig).__name__}); see the log")
 
 
 def _sync_folder(folder: Path) -> None:

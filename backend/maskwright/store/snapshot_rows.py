@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+import orjson
+from sqlalchemy import Connection, insert, select
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import Busy, InvalidInput
 from maskwright.store.documents import checked_text, splice_task
 from maskwright.store.reading import (
     annotation_is_there,
@@ -27,7 +29,6 @@ from maskwright.store.schema import (
     snapshot_corrections,
     snapshot_erasures,
     snapshot_items,
-    snapshots,
     task_versions,
     tasks,
 )
@@ -35,6 +36,7 @@ from maskwright.store.states import chunks
 from maskwright.store.times import to_text
 
 _PAGE = 200
+_MEMORY_BYTES = 8 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -96,33 +98,73 @@ def heads_by_task(
         after = page[-1]
 
 
-def freeze(
-    connection: Connection, snapshot_id: int, project_id: int, header: str, items: Iterator[SnapshotItem]
-) -> dict[str, Any]:
-    """Write the items of a snapshot; its digest and counts.
+class Frozen:
+    """The items of a snapshot between being worked out and being written; kept in a temporary file beyond a few MB.
 
-    Raises:
-        InvalidInput: If items are out of order or name what the project does not hold.
+    Args:
+        header: First line of the manifest.
+
+    Attributes:
+        digest: SHA-256 (hex) of the manifest, once read.
+        tasks: How many tasks were read.
+        corrections: How many corrections were read.
     """
-    digest = hashlib.sha256(header.encode() + b"\n")
-    last, total, drawn = -1, 0, 0
-    for page in chunks(items, _PAGE):
-        for item in page:
-            if item.task_number <= last:
-                raise InvalidInput(f"snapshot: task {item.task_number} comes after task {last}; sort them, each once")
-            last = item.task_number
-        lines = _freeze_page(connection, snapshot_id, project_id, page)
-        digest.update("".join(f"{line}\n" for line in lines).encode())
-        total += len(page)
-        drawn += sum(len(item.corrections) for item in page)
-    return {"digest": digest.hexdigest(), "tasks": total, "corrections": drawn}
 
+    def __init__(self, header: str) -> None:
+        self.header, self.digest, self.tasks, self.corrections = header, "", 0, 0
+        self._spool = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115  (closed on leaving)
 
-def discard(connection: Connection, snapshot_id: int) -> None:
-    """Remove a snapshot that is not wanted after all."""
-    for table in (snapshot_corrections, snapshot_items):
-        connection.execute(delete(table).where(table.c.snapshot_id == snapshot_id))
-    connection.execute(delete(snapshots).where(snapshots.c.id == snapshot_id))
+    def __enter__(self) -> Frozen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def read(self, connection: Connection, project_id: int, items: Iterable[SnapshotItem]) -> None:
+        """Work the items out.
+
+        Raises:
+            InvalidInput: If items are out of order or name what the project does not hold.
+        """
+        digest, last = hashlib.sha256(self.header.encode() + b"\n"), -1
+        for page in chunks(items, _PAGE):
+            for item in page:
+                if item.task_number <= last:
+                    raise InvalidInput(f"snapshot: task {item.task_number} comes after task {last}; sort them by task")
+                last = item.task_number
+            rows = _freeze_page(connection, project_id, page)
+            digest.update("".join(f"{row['manifest']}\n" for row in rows).encode())
+            self._spool.write(orjson.dumps([rows, [item.corrections for item in page]]) + b"\n")
+            self.tasks += len(page)
+            self.corrections += sum(len(item.corrections) for item in page)
+        self.digest = digest.hexdigest()
+
+    def write(self, connection: Connection, snapshot_id: int) -> None:
+        """Write the items; may be done again.
+
+        Raises:
+            Busy: If some of it was erased since it was read.
+        """
+        self._spool.seek(0)
+        for line in self._spool:
+            rows, held = orjson.loads(line)
+            connection.execute(insert(snapshot_items), [{**row, "snapshot_id": snapshot_id} for row in rows])
+            links = [
+                {"snapshot_id": snapshot_id, "correction_id": one, "task_number": row["task_number"]}
+                for row, ids in zip(rows, held, strict=True) for one in ids
+            ]  # fmt: skip
+            if links:
+                connection.execute(insert(snapshot_corrections), links)
+        here = snapshot_corrections.c.snapshot_id == snapshot_id
+        gone = select(corrections.c.id).join_from(snapshot_corrections, corrections).where(here)
+        dropped = (
+            select(task_versions.c.id)
+            .join_from(snapshot_items, task_versions, task_versions.c.id == snapshot_items.c.task_version_id)
+            .where(snapshot_items.c.snapshot_id == snapshot_id, task_versions.c.document.is_(None))
+        )
+        for query in (gone.where(corrections.c.document.is_(None)), dropped):
+            if connection.execute(query.limit(1)).first() is not None:
+                raise Busy("snapshot: something was erased while it was made; make it again")
 
 
 def items_page(connection: Connection, snapshot_id: int, after: int, limit: int) -> list[tuple[SnapshotItem, str]]:
@@ -185,7 +227,7 @@ def erasures_of(connection: Connection, snapshot_ids: Sequence[int]) -> dict[int
     return found
 
 
-def _freeze_page(connection: Connection, snapshot_id: int, project_id: int, page: Sequence[SnapshotItem]) -> list[str]:
+def _freeze_page(connection: Connection, project_id: int, page: Sequence[SnapshotItem]) -> list[dict[str, Any]]:
     states = _states(connection, project_id, [one for item in page for one in item.corrections])
     numbers = [item.task_number for item in page]
     query = (
@@ -196,7 +238,6 @@ def _freeze_page(connection: Connection, snapshot_id: int, project_id: int, page
     heads = {row.number: row for row in connection.execute(query)}
     proposed = newest_proposals(connection, project_id, numbers)
     rows: list[dict[str, Any]] = []
-    links: list[dict[str, Any]] = []
     for item in page:
         number = item.task_number
         if number not in heads:
@@ -211,21 +252,17 @@ def _freeze_page(connection: Connection, snapshot_id: int, project_id: int, page
                     f"snapshot: correction {one} is not one of task {number}, was erased, or is one annotation twice"
                 )
             drawn[bool(state.draft), state.number] = [state.number, bool(state.draft), state.updated_at, state.digest]
-            links.append({"snapshot_id": snapshot_id, "correction_id": one, "task_number": number})
         proposals = [[row.number, row.digest] for row in proposed[number]]
         line = {"task": number, "data": heads[number].digest, "split": item.split, "proposals": proposals}
         line["corrections"] = [drawn[key] for key in sorted(drawn)]
         rows.append(
             {
-                "snapshot_id": snapshot_id, "task_number": number, "task_version_id": heads[number].head_id,
+                "task_number": number, "task_version_id": heads[number].head_id,
                 "proposal_ids": json.dumps([row.id for row in proposed[number]]), "split": item.split,
                 "manifest": canonical(line),
             }
         )  # fmt: skip
-    connection.execute(insert(snapshot_items), rows)
-    if links:
-        connection.execute(insert(snapshot_corrections), links)
-    return [row["manifest"] for row in rows]
+    return rows
 
 
 def _states(connection: Connection, project_id: int, ids: Sequence[int]) -> dict[int, Any]:

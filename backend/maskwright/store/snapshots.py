@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select
 
 from maskwright.annotated import AnnotationKind
 from maskwright.errors import InvalidInput, NotFound
@@ -28,11 +28,10 @@ from maskwright.store.schema import projects, snapshots
 from maskwright.store.snapshot_diff import SnapshotDiff, compare
 from maskwright.store.snapshot_rows import (
     Erasure,
+    Frozen,
     SnapshotItem,
     canonical,
-    discard,
     erasures_of,
-    freeze,
     frozen_documents,
     heads_by_task,
     items_page,
@@ -123,29 +122,27 @@ class SnapshotStore:
             raise InvalidInput(f"snapshot name {name!r}: use letters, digits, '.', '_' and '-' (at most 100)")
         project = self._store.project_row(project_id)
         header = _header(project, label_set, selection or {})
-        chosen = None if items is None else list(items)  # numbers only: small, and may be needed twice
-
-        def work(connection: Connection) -> None:
-            query = select(snapshots.c.digest).where(snapshots.c.name == name)
-            known = connection.execute(query).scalar()
-            # Its digest is known at the end; until then it bears a name that nobody can ask for.
-            row = {"project_id": project.id, "name": f"~{name}", "digest": "", "header": header, "created_at": now()}
-            statement = insert(snapshots).values(**row, tasks=0, corrections=0).returning(snapshots.c.id)
-            snapshot_id = connection.execute(statement).scalar_one()
-            source = heads_by_task(connection, project.id, kinds, splits or {}) if chosen is None else iter(chosen)
-            values = freeze(connection, snapshot_id, project.id, header, source)
-            if known is None:
-                named = update(snapshots).where(snapshots.c.id == snapshot_id).values(name=name, **values)
-                connection.execute(named)
-            elif known == values["digest"]:
-                discard(connection, snapshot_id)
-            else:
-                raise InvalidInput(
-                    f"snapshot {name!r} exists and holds something else; snapshots never change: take another name"
-                )
-
-        self.database.write(work, steady=True)
+        # Worked out beside the writers, as of one moment: corrections must not wait for it to be acknowledged.
+        with Frozen(header) as frozen:
+            with self.database.read(steady=True) as connection:
+                if items is None:
+                    items = heads_by_task(connection, project.id, kinds, splits or {})
+                frozen.read(connection, project.id, items)
+            self.database.write(lambda connection: self._keep(connection, name, project.id, frozen))
         return self.get(name)
+
+    def _keep(self, connection: Connection, name: str, project_id: int, frozen: Frozen) -> None:
+        known = connection.execute(select(snapshots.c.digest).where(snapshots.c.name == name)).scalar()
+        if known == frozen.digest:
+            return
+        if known is not None:
+            raise InvalidInput(
+                f"snapshot {name!r} exists and holds something else; snapshots never change: take another name"
+            )
+        row = {"project_id": project_id, "name": name, "digest": frozen.digest, "header": frozen.header}
+        row.update(created_at=now(), tasks=frozen.tasks, corrections=frozen.corrections)
+        made = connection.execute(insert(snapshots).values(row).returning(snapshots.c.id)).scalar_one()
+        frozen.write(connection, int(made))
 
     def get(self, name: str) -> Snapshot:
         """The snapshot of that name.
