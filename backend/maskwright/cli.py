@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from maskwright import cli_doctor, cli_evaluate, cli_images, cli_precompute, cli_train_base
+from maskwright import (
+    cli_doctor,
+    cli_evaluate,
+    cli_export,
+    cli_images,
+    cli_import,
+    cli_precompute,
+    cli_snapshot,
+    cli_store,
+    cli_train_base,
+)
 from maskwright.errors import MaskwrightError
 
 if TYPE_CHECKING:
@@ -67,6 +77,10 @@ def start_logging(settings: Settings) -> None:
 
 cli_images.register(app)
 cli_precompute.register(app)
+cli_snapshot.register(app)
+cli_export.register(app)
+cli_import.register(app)
+cli_store.register(app)
 cli_evaluate.register(app)
 cli_train_base.register(app)
 cli_doctor.register(app)

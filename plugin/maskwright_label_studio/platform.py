@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maskwright.export.records import Format
     from maskwright.images import Image
     from maskwright_label_studio.client import LabelStudioClient
+    from maskwright_label_studio.importer import Importer
 
 IMAGE_NAME, BRUSH_NAME = "image", "mask"
 """Names of image and control in our templates, which stand-alone prediction files refer to."""
@@ -123,6 +124,18 @@ class LabelStudioPlatform:
         from maskwright_label_studio.export_format import export_formats
 
         return export_formats()
+
+    def importer(self, settings: Settings, categories: Mapping[str, int], **options: Any) -> Importer:
+        """What ``maskwright import`` needs.
+
+        Args:
+            settings: Address and key of Label Studio.
+            categories: Category id by class name.
+            options: See ``Importer.open``.
+        """
+        from maskwright_label_studio.importer import Importer
+
+        return Importer.open(settings, categories, **options)
 
     def predictions_document(
         self, items: Iterable[tuple[str, tuple[int, int], Preannotation]], labels: LabelSet

@@ -26,6 +26,7 @@ from maskwright_label_studio.polygons import outlines
 
 log = logging.getLogger(__name__)
 
+_DECIMALS = 9
 _SHAPES = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 
 
@@ -127,6 +128,7 @@ def result_to_region(
         provenance,
         key=key if isinstance(key, str) else "" if key is None else str(key),
         outlines=drawn,
+        is_crowd=_is_crowd(item),
     )
 
 
@@ -251,9 +253,16 @@ def _corners(value: dict[str, Any], size: tuple[int, int]) -> NDArray[np.float64
         raise InvalidInput("the points of a polygon must be pairs of numbers") from error
     if len(points) < 3 or not np.isfinite(points).all():
         raise InvalidInput("a polygon needs at least three points of finite numbers")
-    # In this order half pixels, where the pixel rule decides, come out exactly.
-    corners: NDArray[np.float64] = points * size[::-1] / 100
+    # Percent and back costs the last bits; half pixels, where the pixel rule decides, must come out exactly.
+    corners: NDArray[np.float64] = np.round(points * size[::-1] / 100, _DECIMALS)
     return corners
+
+
+def _is_crowd(item: Mapping[str, Any]) -> bool:
+    """Whether an import marked the region; Label Studio keeps ``meta`` whatever people do to the region."""
+    meta = item.get("meta")
+    ours = meta.get("maskwright") if isinstance(meta, dict) else None
+    return isinstance(ours, dict) and ours.get("iscrowd") is True
 
 
 def item_size(item: Mapping[str, Any]) -> Size:

@@ -4,8 +4,8 @@ The file is read twice: first its entries are checked and found (``coco_index``)
 other are made into masks. So it must be a regular file; its annotations may come before its images and in any order.
 
 Polygons are filled by the rule of ``maskwright.masks``, not by pycocotools' (which draws at five times the size and
-rounds): the two differ in pixels that the outline crosses, as many gained as lost. Outlines traced from 4,526 real
-masks have a mean IoU of 0.9994 between the two, coarse ones of objects below 32 x 32 pixels 0.988.
+rounds): the two differ in pixels that the outline crosses, as many gained as lost. Outlines traced from 4,251
+nuclei have a mean IoU of 0.9994 between the two, coarse random stars below 32 x 32 pixels 0.988.
 """
 
 from __future__ import annotations
