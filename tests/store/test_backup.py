@@ -159,6 +159,7 @@ def edit(member, old, new):
         ({"change": edit("tables/projects.jsonl", b'"Pears"', b'"Pe\\u0000ars"')}, "no database keeps"),
         ({"change": edit("tables/projects.jsonl", b'"number":7', b'"number":99999999999999999999')}, "number"),
         ({"change": edit("tables/projects.jsonl", b'"number":7', b'"number":null')}, "missing"),
+        ({"change": edit("tables/projects.jsonl", b'"created_at":1', b'"created_at":1000')}, "created_at"),
         ({"change": edit("tables/tasks.jsonl", b'"head_id":1,', b'"head_id":2,')}, "not there"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -84,6 +85,33 @@ def test_several_processes_may_begin_at_once(path):
     store = CorrectionsStore(Database(path=path))
     assert len(store.pending_events(100)) == 40
     assert sorted(store.category_ids(1).values()) == list(range(1, 51))
+
+
+def test_several_threads_may_begin_at_once(tmp_path):
+    failures = []
+    barrier = threading.Barrier(6)
+
+    def begin(number):
+        barrier.wait()
+        try:
+            CorrectionsStore(Database(path=tmp_path / f"{number % 2}.sqlite3")).project("p", "s", number)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=begin, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(CorrectionsStore(Database(path=tmp_path / "0.sqlite3")).projects()) == 3
+
+
+def test_an_sqlite_url_names_the_file(tmp_path):
+    Database(f"sqlite:///{tmp_path}/named.sqlite3").close()
+    assert (tmp_path / "named.sqlite3").stat().st_mode & 0o077 == 0  # it names people: its owner's business only
+    with pytest.raises(InvalidInput, match="no database"):
+        Database("sqlite://")
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(path):

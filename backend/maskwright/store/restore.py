@@ -44,6 +44,7 @@ DEFAULT_MAX_BYTES = 1024**4
 _MAX_MANIFEST_BYTES = 1024**2
 _MAX_LINE_BYTES = MAX_DOCUMENT_BYTES * 3 // 2
 _MAX_RATIO, _SMALL_MEMBER_BYTES = 100, 16 * 1024**2
+_LAST_TIME = 253_402_300_800_000_000  # microseconds to the end of the year 9999
 _SUFFIXES = ("", "-wal", "-shm")
 _BATCH_ROWS, _BATCH_BYTES = 500, 16 * 1024**2
 
@@ -230,6 +231,8 @@ def _value(column: Column[Any], value: Any, where: str) -> Any:
         return float(value)
     if isinstance(kind, Integer) and isinstance(value, int) and not isinstance(value, bool):
         bound = 2**63 if isinstance(kind, BigInteger) else 2**31
+        if column.name.endswith("_at"):
+            bound = _LAST_TIME
         if -bound <= value < bound:
             return value
     if kind.python_type is str and isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +14,7 @@ from maskwright.store.schema import REVISION, metadata
 
 _KNOWN = ("0001",)  # oldest first; the last is REVISION
 _LOCK = 0x6D61736B  # any number, the same in every process
+_ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in module variables of its own
 
 
 class SchemaUnknown(MaskwrightError):
@@ -47,7 +49,8 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, "head")
 
 
 def revision_of(connection: Connection) -> str | None:
