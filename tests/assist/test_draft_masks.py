@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from maskwright.assist.draft_masks import Refinement, deepest_places, draft_logits, draft_prompt, grown, refine_draft
+from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.masks.cells import mask_of_cells
 from maskwright.masks.grids import grid_of_mask
 from maskwright.models.classical import ClassicalSegmenter
 from maskwright.models.protocols import Candidates, ImageEmbedding
+
+steady = settings(deadline=None, derandomize=True)
 
 SIZE = (120, 160)
 
@@ -79,6 +82,7 @@ def test_an_empty_draft_is_an_empty_mask_and_nobody_is_asked():
     assert not oracle.prompts
 
 
+@steady
 @given(hnp.arrays(np.bool_, (8, 8)), hnp.arrays(np.bool_, SIZE, fill=st.booleans()), st.integers(0, 2))
 def test_whatever_the_segmenter_says_the_answer_stays_on_its_leash(cells, answer, leash):
     found = refine_draft(Oracle(Mask.from_array(answer)), embedded(), cells, Refinement(leash=leash))
@@ -88,11 +92,13 @@ def test_whatever_the_segmenter_says_the_answer_stays_on_its_leash(cells, answer
         assert (mask_of_cells(~grown(~cells, leash), SIZE) - found).is_empty
 
 
+@steady
 @given(hnp.arrays(np.bool_, (6, 6)), st.tuples(st.integers(1, 30), st.integers(1, 30)))
 def test_any_draft_on_any_image_is_refined(cells, size):
     assert refine_draft(Oracle(Mask.full(size)), embedded(size), cells).size == size
 
 
+@steady
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 20), st.integers(1, 20))), st.integers(1, 5))
 def test_the_deepest_places_lie_inside_and_apart(inside, most):
     places = deepest_places(inside, most)
@@ -117,6 +123,12 @@ def test_a_whole_image_draft_leaves_no_place_outside_to_point_at():
     prompt = draft_prompt(np.ones((4, 4), dtype=bool), SIZE, Refinement())
     assert set(prompt.point_labels.tolist()) == {1}
     assert prompt.box == (0, 0, 160, 120)
+
+
+@pytest.mark.parametrize("wrong", [{"box_margin": -0.5}, {"passes": 0}, {"points": -1}, {"leash": -1}])
+def test_refinements_out_of_bounds_are_refused(wrong):
+    with pytest.raises(InvalidInput, match="box margin"):
+        Refinement(**wrong)
 
 
 def test_a_real_segmenter_sharpens_a_draft():

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.errors import InvalidInput
@@ -28,6 +28,8 @@ from maskwright.masks.grids import (
 from maskwright.masks.text import runs_of, shorter_form, to_answer, to_block, to_text, tokens, words_and_signs
 from maskwright.masks.text_grammar import row_wise_grammar, row_wise_pattern
 from maskwright.masks.text_parser import MOST_TEXT, parse_text
+
+steady = settings(deadline=None, derandomize=True)
 
 FORMS = ("full", "image-wise", "row-wise")
 SIDES = (1, 2, 16, 24, 32)
@@ -55,6 +57,7 @@ names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 awkward = st.sampled_from(
     ["a|b", "a *3", "x3", "dog x3", "*", "a*b", "</seg>", "a\\", "\\n", "```", "ol\\name", "#1", "1. dog", "<seg>"]
 )
+
 ANY_NAME = st.one_of(names, awkward)
 
 
@@ -80,6 +83,7 @@ def by_hand(mask, side):
     return areas, np.array(rows), np.array(columns)
 
 
+@steady
 @given(st.from_type(Mask), st.integers(1, 40))
 def test_cells_worked_out_from_run_lengths_are_those_counted_pixel_by_pixel(mask, side):
     areas, rows, columns = by_hand(mask, side)
@@ -91,6 +95,7 @@ def test_cells_worked_out_from_run_lengths_are_those_counted_pixel_by_pixel(mask
     assert (mask_of_cells(cells, mask.size).to_array() == cells[np.ix_(rows, columns)]).all()
 
 
+@steady
 @given(st.integers(1, 3000), st.integers(1, 128))
 def test_cells_cover_every_pixel_once_and_hold_their_own_middle(length, side):
     bounds, middles = cell_bounds(length, side), cell_middles(length, side)
@@ -103,6 +108,7 @@ def test_cells_cover_every_pixel_once_and_hold_their_own_middle(length, side):
     assert ((bounds[:-1] <= middles) & (middles < bounds[1:]))[held].all()
 
 
+@steady
 @given(grids(), st.integers(1, 5), st.integers(1, 5), st.sampled_from(["nearest", "majority", "any"]))
 def test_a_grid_made_pixels_gives_the_same_grid_whatever_the_sampling(grid, tall, wide, sampling):
     size = (grid.side * tall, grid.side * wide)
@@ -149,6 +155,7 @@ def test_instances_of_a_class_are_numbered():
     assert parse_text(to_text(grid), 2, LabelSet.of(["dog"])).grid == grid
 
 
+@steady
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=6))
 def test_visible_parts_are_what_painting_one_over_the_other_leaves(seeds):
     size = (12, 9)
@@ -194,6 +201,7 @@ def test_the_worked_example_is_written_byte_for_byte():
     assert to_text(EXAMPLE, "full").startswith("others| others| others| others| others| dog| dog| others| dog")
 
 
+@steady
 @given(grids())
 def test_counts_of_a_row_sum_to_the_side_and_no_two_neighbours_are_alike(grid):
     for runs in runs_of(grid):
@@ -201,6 +209,7 @@ def test_counts_of_a_row_sum_to_the_side_and_no_two_neighbours_are_alike(grid):
         assert all(a != b for (a, _), (b, _) in pairwise(runs))
 
 
+@steady
 @given(grids(), st.sampled_from(FORMS))
 def test_what_is_written_is_read_back(grid, form):
     read = parse_text(to_answer("Sure.", grid, form), grid.side)
@@ -218,6 +227,7 @@ def test_a_known_label_set_reads_back_every_size(side, form):
         assert read.confidence == 1
 
 
+@steady
 @given(grids(any_name=st.sampled_from(["dog", "cat", "tree", "car"])))
 def test_the_token_formula_counts_what_is_written(grid):
     for form in FORMS:
@@ -375,6 +385,7 @@ def test_texts_with_lost_and_doubled_tokens_never_raise_and_keep_the_shape(side)
         assert all(0 <= repaired <= side for repaired in read.repairs)
 
 
+@steady
 @given(st.text(st.sampled_from("ab|*x3 \n\\<>/segothrs9`#")), st.integers(1, 20), st.booleans())
 def test_any_text_gives_a_grid(text, side, with_labels):
     read = parse_text(text, side, LABELS if with_labels else None)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.masks.cells import mask_of_cells
 from maskwright.models.protocols import ImageEmbedding, Segmenter
@@ -34,10 +35,13 @@ class Refinement:
 
     Attributes:
         points: Most points of each kind, on and off the object.
-        box_margin: Cells by which the tight box around the draft is widened on every side.
+        box_margin: Cells by which the tight box around the draft is widened on every side; above -1/2.
         draft_logits: Whether the draft goes in as ``mask_input``.
         passes: Times that the segmenter is asked; from the second on it gets the logits of its last answer.
         leash: Cells by which the answer may leave the draft, inwards and outwards; None sets it free.
+
+    Raises:
+        InvalidInput: If a number is out of bounds.
     """
 
     points: int = 3
@@ -45,6 +49,10 @@ class Refinement:
     draft_logits: bool = True
     passes: int = 1
     leash: int | None = 1
+
+    def __post_init__(self) -> None:
+        if self.box_margin <= -0.5 or self.passes < 1 or self.points < 0 or (self.leash or 0) < 0:
+            raise InvalidInput("a box margin is above -1/2 cells, passes 1 or more, points and leash 0 or more")
 
 
 def refine_draft(segmenter: Segmenter, embedding: ImageEmbedding, cells: Cells, how: Refinement | None = None) -> Mask:

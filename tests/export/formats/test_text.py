@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -20,6 +20,8 @@ from maskwright.masks import Mask
 from maskwright.masks.grids import grid_of_layers
 from maskwright.masks.text_parser import parse_text
 from maskwright.regions import Provenance, Region
+
+steady = settings(deadline=None, derandomize=True)
 
 SIZE = (64, 96)
 DATASET = Dataset({"dog": 1, "cat": 2, "tree": 3, "car": 4})
@@ -169,6 +171,7 @@ def test_a_grid_out_of_bounds_is_refused():
         TextFormat().render(record(), Dataset({}, grid=0), None)
 
 
+@steady
 @given(
     st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=10).filter(str.strip), max_size=4),
     st.integers(1, 32),
