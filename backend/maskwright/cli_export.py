@@ -203,7 +203,7 @@ class _Parts:
         )  # fmt: skip
         with stopped_by_signals(), progress_bar(self.source.total_bytes) as progress:
             return run_export(
-                self.source.documents(), plan, self.out, workers=workers, progress=progress, resume=resume,
+                self.source.documents, plan, self.out, workers=workers, progress=progress, resume=resume,
                 overwrite=overwrite,
             )  # fmt: skip
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import Busy, InvalidInput, MaskwrightError
-from maskwright.export import engine
+from maskwright.export import chunks, engine
 from maskwright.export.engine import run_export
 from maskwright.export.journal import FOLDER, Workplace
 from maskwright.export.json_array import read_array
@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(engine, "CHUNK_TASKS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_TASKS", 4)
 
 
 @pytest.fixture
@@ -128,9 +128,9 @@ def test_a_killed_export_goes_on_to_the_same_bytes_and_leaves_no_process(tmp_pat
         "    for document in read_array(Path(sys.argv[1])):\n"
         "        time.sleep(0.01); yield document\n"
         "if __name__ == '__main__':\n"
-        "    from maskwright.export import engine; from maskwright.export.json_array import read_array\n"
+        "    from maskwright.export import chunks, engine; from maskwright.export.json_array import read_array\n"
         "    from conftest import plan\n"
-        "    engine.CHUNK_TASKS = 4\n"
+        "    chunks.CHUNK_TASKS = 4\n"
         "    engine.run_export(slow(), plan(), Path(sys.argv[2]), workers=2, patience_s=0)\n"
     )
     script = tmp_path / "program.py"
@@ -174,10 +174,10 @@ def test_ctrl_c_ends_workers_and_says_nothing_of_them(tmp_path, files):
         "    for document in read_array(Path(sys.argv[1])):\n"
         "        time.sleep(0.01); yield document\n"
         "if __name__ == '__main__':\n"
-        "    from maskwright.export import engine; from maskwright.export.json_array import read_array\n"
+        "    from maskwright.export import chunks, engine; from maskwright.export.json_array import read_array\n"
         "    from maskwright.cli_export_report import stopped_by_signals\n"
         "    from conftest import plan; import typer\n"
-        "    engine.CHUNK_TASKS = 4\n"
+        "    chunks.CHUNK_TASKS = 4\n"
         "    try:\n"
         "        with stopped_by_signals():\n"
         "            engine.run_export(slow(), plan(), Path(sys.argv[2]), workers=2, patience_s=0)\n"
@@ -265,3 +265,28 @@ def test_progress_tells_tasks_and_bytes(source, tmp_path, files):
     run_export(read_array(source), files.plan(), tmp_path / "out", progress=lambda *state: told.append(state))
     assert [tasks for tasks, _ in told] == [4, 8, 12, 16, 20, 24, 28, 30]
     assert told[-1][1] <= source.stat().st_size < told[-1][1] + 100
+
+
+def test_different_images_of_one_name_are_told_apart(tmp_path, files):
+    found = files.tasks(9)
+    for number, source in ((2, "s3://one/a.png"), (5, "s3://two/a.png"), (8, "s3://one/a.png")):
+        found[number]["data"]["image"] = source
+    path = files.write(tmp_path, found)
+    run_export(lambda: read_array(path), files.plan(), tmp_path / "out", workers=2, patience_s=0)
+    names = [i["file_name"] for i in json.loads((tmp_path / "out" / "annotations.json").read_text())["images"]]
+    assert (names[2], names[8]) == ("a.png", "a.png")  # the same file
+    assert names[5].startswith("a-")
+    assert len(names) == 9
+
+
+@pytest.mark.parametrize("form", ["png", "voc", "yolo", "panoptic", "stuff"])
+def test_two_tasks_that_show_one_image_do_not_write_over_each_other(tmp_path, files, form):
+    found = files.tasks(9)
+    found[7]["data"] = found[1]["data"]
+    found[4]["data"] = {"image": found[1]["data"]["image"].replace(".png", ".jpg")}
+    path = files.write(tmp_path, found)
+    report = run_export(lambda: read_array(path), files.plan(form), tmp_path / "out")
+    run_export(lambda: read_array(path), files.plan(form), tmp_path / "again", workers=2, patience_s=0)
+    assert files.tree(tmp_path / "out") == files.tree(tmp_path / "again")
+    separate = files.write(tmp_path, files.tasks(9), "separate.json")
+    assert report.files == run_export(read_array(separate), files.plan(form), tmp_path / "separate").files

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.export import engine
+from maskwright.export import chunks
 from maskwright.export.engine import run_export
 from maskwright.export.json_array import read_array
 
@@ -63,7 +63,7 @@ def test_a_file_that_was_cut_off_is_told_as_such(tmp_path, files):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_named_and_the_export_goes_on_when_there_is_room(tmp_path, files, monkeypatch, workers):
-    monkeypatch.setattr(engine, "CHUNK_TASKS", 8)
+    monkeypatch.setattr(chunks, "CHUNK_TASKS", 8)
     source = files.write(tmp_path, files.tasks(120))
     run_export(read_array(source), files.plan(), tmp_path / "whole")
     out = tmp_path / "out"
@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_is_told(tmp_path, files, monkeypatch):
     import signal
     import threading
 
-    monkeypatch.setattr(engine, "CHUNK_TASKS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_TASKS", 2)
     source = files.write(tmp_path, files.tasks(40))
 
     def kill_workers() -> None:

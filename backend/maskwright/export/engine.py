@@ -8,21 +8,23 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from maskwright.annotated import TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.export.card import CONTACT_SHEET
+from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chunks
+from maskwright.export.clashes import find_clashes
 from maskwright.export.companions import CARD, Companions
-from maskwright.export.documents import Place, TaskDocument
+from maskwright.export.documents import TaskDocument
 from maskwright.export.journal import Workplace
 from maskwright.export.publish import RECORD, check_free, checksum, complete, publish
 from maskwright.export.records import Dataset, Format, ImageRecord, Split
@@ -33,8 +35,6 @@ from maskwright.export.tally import Tally
 from maskwright.export.work import ImageFetcher, Job, Outcome, WrittenFile
 from maskwright.export.workers import Workers, result_of
 
-CHUNK_TASKS = 64
-CHUNK_BYTES = 8 << 20
 SAMPLES = 12
 """Images that the contact sheet shows."""
 
@@ -93,7 +93,7 @@ class Plan:
 
 
 def run_export(
-    source: Iterable[TaskDocument | tuple[bytes, str]],
+    source: Source | Callable[[], Source],
     plan: Plan,
     out: Path,
     *,
@@ -106,7 +106,8 @@ def run_export(
     """Write a dataset.
 
     Args:
-        source: The tasks in order: their JSON texts, and where each was found.
+        source: The tasks in order: their JSON texts, and where each was found. Something that gives them from the
+            beginning whenever it is called lets images be told apart that would be called the same.
         plan: What to write.
         out: Folder of the dataset; made if need be.
         workers: Processes that render. More than one need a main module that may be imported again, as all of
@@ -127,7 +128,9 @@ def run_export(
             check_free(out, plan.certain_files(), overwrite=overwrite)
             place.begin(plan.fingerprint(), resume=resume)
             run = _Run(plan, place, progress)
-            run.render(source, workers, patience_s)
+            again = source if callable(source) else None
+            run.render(source() if callable(source) else source, workers, patience_s)
+            run.tell_apart(again, workers, patience_s)
             report = run.finish(overwrite)
             place.clear()
         except OSError as error:
@@ -146,17 +149,20 @@ class _Run:
             place.shards,
         )  # fmt: skip
         self._outcomes: dict[int, Outcome] = {}
-        self._pending: dict[Future[Outcome], _Chunk] = {}
+        self._pending: dict[Future[Outcome], Chunk] = {}
         self._samples: list[tuple[bytes, int, TaskDocument]] = []
+        self._again: frozenset[int] = frozenset()
         self._done_tasks = self._done_bytes = self._resumed = 0
 
-    def render(self, source: Iterable[TaskDocument | tuple[bytes, str]], workers: int, patience_s: float) -> None:
-        chunks = _chunks(source)
+    def render(self, source: Source, workers: int, patience_s: float) -> None:
+        self._samples.clear()
+        self._done_tasks = self._done_bytes = 0
+        chunks = split_into_chunks(source)
         with Workers(self._job, workers, patience_s) as pool:
             for chunk in self._whole(chunks):
                 self._sample(chunk)
                 finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
-                if finished is not None:
+                if finished is not None and chunk.number not in self._again:
                     self._resumed += len(chunk.documents)
                     self._count(chunk, finished)
                     continue
@@ -164,7 +170,7 @@ class _Run:
                 while len(self._pending) >= pool.most_pending:
                     self._take()
 
-    def _whole(self, chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
+    def _whole(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """The chunks, until all are finished or the source fails.
 
         A fault in a task further up may be why the source could not be split further down, so it is told first.
@@ -179,18 +185,37 @@ class _Run:
         if failure is not None:
             raise failure
 
+    def tell_apart(self, again: Callable[[], Source] | None, workers: int, patience_s: float) -> None:
+        """Give other names to images that would be called like others, and render what that concerns again."""
+        for strictly in (False, True):
+            if strictly and self._twice_written() is None:
+                return
+            found = find_clashes([(n, self._job.shard(n)) for n in sorted(self._outcomes)], strictly=strictly)
+            if found.keys and again is not None:
+                resumed = self._resumed
+                self._job = replace(self._job, distinct=self._job.distinct | found.keys)
+                self._again = found.chunks
+                self.render(again(), workers, patience_s)
+                self._resumed = resumed
+
+    def _twice_written(self) -> str | None:
+        """A file that two images write, with different content."""
+        seen: dict[str, str] = {}
+        for outcome in self._outcomes.values():
+            for file in outcome.files:
+                if seen.setdefault(file.path, file.sha256) != file.sha256:
+                    return file.path
+        return None
+
     def finish(self, overwrite: bool) -> ExportReport:
         plan, place = self._plan, self._place
         tally = Tally()
         files: dict[str, WrittenFile] = {}
+        if (path := self._twice_written()) is not None:
+            raise InvalidInput(f"two images would be written to {path}; export their tasks into different folders")
         for number in sorted(self._outcomes):
             tally.add(self._outcomes[number].tally)
-            for file in self._outcomes[number].files:
-                if files.setdefault(file.path, file) != file:
-                    raise InvalidInput(
-                        f"two images would be written to {file.path}, with different content: their addresses end "
-                        "alike; export them into different folders, or rename one"
-                    )
+            files.update((file.path, file) for file in self._outcomes[number].files)
         shards = [self._job.shard(number) for number in sorted(self._outcomes)]
         written = plan.format.finish(place.dataset, partial(read_rows, shards), plan.dataset)
         for path in written:
@@ -225,14 +250,14 @@ class _Run:
             self._place.note(chunk.number, chunk.digest, outcome)
             self._count(chunk, outcome)
 
-    def _count(self, chunk: _Chunk, outcome: Outcome) -> None:
+    def _count(self, chunk: Chunk, outcome: Outcome) -> None:
         self._outcomes[chunk.number] = outcome
         self._done_tasks += len(chunk.documents)
         self._done_bytes += sum(len(document.data) for document in chunk.documents)
         if self._progress is not None:
             self._progress(self._done_tasks, self._done_bytes)
 
-    def _sample(self, chunk: _Chunk) -> None:
+    def _sample(self, chunk: Chunk) -> None:
         """Keep the tasks with the smallest digests: a choice at random that is the same every time."""
         if self._plan.companions is None:
             return
@@ -248,40 +273,6 @@ class _Run:
         samples: list[Sample] = []
         for _, _, document in sorted(self._samples, key=lambda entry: -entry[1]):
             for record in self._job.records(document, Tally()):
-                image = self._job.fetch(record.source, record.file_name)
+                image = self._job.fetch(record.source)
                 samples.append((record, image))
         return samples[:SAMPLES]
-
-
-class _Chunk(NamedTuple):
-    number: int
-    documents: list[TaskDocument]
-    digests: list[bytes]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.blake2b(b"".join(self.digests), digest_size=16).hexdigest()
-
-
-def _chunks(source: Iterable[TaskDocument | tuple[bytes, str]]) -> Iterator[_Chunk]:
-    documents: list[TaskDocument] = []
-    held = number = 0
-    failure: MaskwrightError | None = None
-    try:
-        for data, where in source:
-            documents.append(TaskDocument(data, where if isinstance(where, Place) else Place(where)))
-            held += len(data)
-            if len(documents) == CHUNK_TASKS or held >= CHUNK_BYTES:
-                yield _chunk(number, documents)
-                documents, held, number = [], 0, number + 1
-    except MaskwrightError as error:
-        failure = error
-    if documents:
-        yield _chunk(number, documents)
-    if failure is not None:
-        raise failure
-
-
-def _chunk(number: int, documents: list[TaskDocument]) -> _Chunk:
-    # The place is not part of it: a task that moved to another line is still the same.
-    return _Chunk(number, documents, [hashlib.blake2b(d.data, digest_size=16).digest() for d in documents])

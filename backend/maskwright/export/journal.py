@@ -7,6 +7,7 @@ So it does not matter whether tasks come from a file, a project that moved on me
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -97,8 +98,7 @@ class Workplace:
             return None
         files = tuple(WrittenFile(*row) for row in entry["files"])
         for file in files:
-            path = self.dataset / file.path
-            if not path.is_file() or path.stat().st_size != file.size:
+            if not _is_as_written(self.dataset / file.path, file):
                 return None
         return Outcome(entry["shard"], files, Tally.from_json(entry["tally"]))
 
@@ -131,3 +131,11 @@ def _read(path: Path) -> tuple[str, list[dict[str, Any]]]:
     if not lines or "fingerprint" not in lines[0]:
         return "", []
     return str(lines[0]["fingerprint"]), lines[1:]
+
+
+def _is_as_written(path: Path, file: WrittenFile) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+    except OSError:
+        return False

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from maskwright.annotated import TaskImage, TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.clashes import name_row, told_apart
 from maskwright.export.documents import TaskDocument, located
 from maskwright.export.file_names import file_name
-from maskwright.export.records import Dataset, Format, ImageRecord, Split
+from maskwright.export.records import Dataset, Format, ImageRecord, Rendered, Split
 from maskwright.export.selection import Selection, choose
 from maskwright.export.shards import write_shard
 from maskwright.export.tally import Tally
@@ -53,6 +54,7 @@ class Job:
         images: Where image files come from, or None.
         folder: Where files of the dataset are put together.
         shards: Where rows go.
+        distinct: Keys of images that need a name other than their own.
     """
 
     reader: TaskReader
@@ -63,6 +65,7 @@ class Job:
     images: ImageFetcher | None
     folder: Path
     shards: Path
+    distinct: frozenset[str] = frozenset()
 
     def shard(self, chunk: int) -> Path:
         """The file of a chunk's rows."""
@@ -81,8 +84,8 @@ class Job:
         for document in documents:
             tally.tasks += 1
             for record in self.records(document, tally):
-                rendered = self.format.render(record, self.dataset, self._image(record, tally))
-                rows += rendered.rows
+                rendered = self._rendered(record, document, tally)
+                rows += (name_row(record), *rendered.rows)
                 files += [self._write(path, content) for path, content in rendered.files]
                 tally.add_record(record, rendered.lost)
         return Outcome(write_shard(self.shard(chunk), rows), tuple(files), tally)
@@ -97,7 +100,7 @@ class Job:
             task = self.reader(document.data)
             chosen = choose(task, self.selection, splits=self.splits, size_of=self._size_of)
             tally.add_chosen(chosen)
-            return [self._checked(record) for record in chosen.records]
+            return [self._named(self._checked(record)) for record in chosen.records]
         except InvalidInput as error:
             raise located(error, document) from error
 
@@ -113,29 +116,51 @@ class Job:
                 )
         return record
 
+    def _named(self, record: ImageRecord) -> ImageRecord:
+        return replace(record, file_name=told_apart(record)) if record.key in self.distinct else record
+
+    def _rendered(self, record: ImageRecord, document: TaskDocument, tally: Tally) -> Rendered:
+        image = self._image(record, tally)
+        try:
+            try:
+                return self.format.render(record, self.dataset, image)
+            except InvalidInput as error:
+                if image is None:
+                    raise
+                # One damaged picture should not cost the dataset.
+                tally.missing_images += 1
+                tally.add_problem(f"task {record.task}: the file of image {record.source!r} is of no use: {error}")
+                return self.format.render(record, self.dataset, None)
+        except InvalidInput as error:
+            raise located(error, document) from error
+
     def _size_of(self, image: TaskImage) -> Size | None:
         """(H, W) of an image that nobody drew on, from its file if that is at hand."""
-        found = self.fetch(image.source, file_name(image.source))
-        try:
-            return None if found is None else read_header(found).size
-        except MaskwrightError:
-            return None
+        found = self.fetch(image.source)
+        return None if found is None else _size(found)
 
     def _image(self, record: ImageRecord, tally: Tally) -> bytes | None:
         if not (self.format.wants_image and self.dataset.image_files):
             return None
-        found = self.fetch(record.source, record.file_name)
+        found = self.fetch(record.source)
         if found is None:
             tally.missing_images += 1
-            tally.add_problem(f"the file of image {record.source!r} (task {record.task}) is not at hand")
+            tally.add_problem(f"task {record.task}: the file of image {record.source!r} could not be had")
+            return None
+        size = _size(found)
+        if size is not None and size != record.size:
+            tally.add_problem(
+                f"task {record.task}: the file of image {record.source!r} shows {_by(size)} pixels, but its regions "
+                f"were drawn on {_by(record.size)}"
+            )
         return found
 
-    def fetch(self, source: str, file_name: str) -> bytes | None:
+    def fetch(self, source: str) -> bytes | None:
         """The encoded file of an image, or None where it cannot be had."""
         if self.images is None:
             return None
         try:
-            return self.images(source, file_name)
+            return self.images(source, file_name(source))
         except MaskwrightError:
             return None
 
@@ -152,3 +177,15 @@ class Job:
         finally:
             temporary.unlink(missing_ok=True)
         return WrittenFile(relative, len(content), sha256)
+
+
+def _size(image: bytes) -> Size | None:
+    """(H, W) as displayed, from the header; None where it cannot be read."""
+    try:
+        return read_header(image).size
+    except MaskwrightError:
+        return None
+
+
+def _by(size: Size) -> str:
+    return f"{size[1]} x {size[0]}"
