@@ -60,12 +60,16 @@ class Workers:
         return 1 if self._pool is None else self._count * _AHEAD
 
     def submit(self, chunk: int, documents: Sequence[TaskDocument]) -> Future[Outcome]:
-        """Begin a chunk."""
+        """Begin a chunk.
+
+        Raises:
+            MaskwrightError: If a worker process was killed.
+        """
         if self._pool is None and self._count > 1 and time.monotonic() >= self._alone_until:
             # Spawned, not forked: the parent may hold threads (progress bar, HTTP client), which a fork breaks.
             self._pool = ProcessPoolExecutor(self._count, get_context("spawn"), _begin, (self._job,))
         if self._pool is not None:
-            with _signals_held():
+            with _told_if_killed(), _signals_held():
                 return self._pool.submit(_run, chunk, documents)
         done: Future[Outcome] = Future()
         try:
@@ -81,8 +85,14 @@ def result_of(future: Future[Outcome]) -> Outcome:
     Raises:
         MaskwrightError: If a worker process was killed, or as :meth:`Job.run`.
     """
-    try:
+    with _told_if_killed():
         return future.result()
+
+
+@contextmanager
+def _told_if_killed() -> Iterator[None]:
+    try:
+        yield
     except BrokenProcessPool:
         raise MaskwrightError(
             "a worker process was killed, perhaps for want of memory; give --workers a smaller number and run the "
