@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maskwright.export.selection import Selection
     from maskwright.images import ImageLimits
     from maskwright.settings import Settings
+    from maskwright.store.corrections import CorrectionsStore
 
 
 class Segmentation(StrEnum):
@@ -247,16 +248,28 @@ def _source(
         raise InvalidInput("say what to export: one of --from TASKS.json, --project NUMBER, --snapshot NAME")
     if tasks is not None:
         yield of_file(tasks, exporting_platform(platform), config)
-    elif project is not None:
-        yield of_project(project, exporting_platform(platform), settings)
-    else:
-        from maskwright.store.corrections import open_store
-
-        store = open_store(settings.home, settings.database_url.get_secret_value())
-        try:
+        return
+    with _store(settings, needed=snapshot is not None) as store:
+        if project is not None:
+            yield of_project(project, exporting_platform(platform), settings, store)
+        elif store is not None:
             yield of_snapshot(str(snapshot), store, exporting_platform(platform), settings)
-        finally:
-            store.close()
+
+
+@contextmanager
+def _store(settings: Settings, *, needed: bool) -> Iterator[CorrectionsStore | None]:
+    """The corrections store; None where there is none yet and it is not needed."""
+    from maskwright.store.corrections import open_store
+
+    url = settings.database_url.get_secret_value()
+    if not (needed or url or (settings.home / "corrections.sqlite3").exists()):
+        yield None
+        return
+    store = open_store(settings.home, url)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _dataset(categories: Mapping[str, int], segmentation: Segmentation, tolerance: float, **options: Any) -> Dataset:

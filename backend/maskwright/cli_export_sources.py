@@ -71,8 +71,10 @@ def of_file(path: Path, platform: Exporting, label_config: Path | None) -> TaskS
     )
 
 
-def of_project(number: str, platform: Exporting, settings: Settings) -> TaskSource:
-    """Tasks of a project as they are now."""
+def of_project(
+    number: str, platform: Exporting, settings: Settings, store: CorrectionsStore | None = None
+) -> TaskSource:
+    """Tasks of a project as they are now; the store, where there is one, knows the ids of its classes."""
     config = platform.project_config(settings, number)
 
     def documents() -> Iterator[TaskDocument]:
@@ -84,8 +86,19 @@ def of_project(number: str, platform: Exporting, settings: Settings) -> TaskSour
         reader=platform.task_reader(config),
         config_names=platform.class_names(config),
         images=platform.image_fetcher(settings, number),
+        registered=None if store is None else _register(store, platform.name, settings.label_studio_url, number),
         can_repeat=False,
     )
+
+
+def _register(
+    store: CorrectionsStore, platform: str, server: str, number: str
+) -> Callable[[Iterable[str]], Mapping[str, int]] | None:
+    """The register of a project that the store knows."""
+    for row in store.projects(platform=platform):
+        if str(row.number) == number and row.server.rstrip("/") == server.rstrip("/"):
+            return lambda names: store.category_ids(row.id, names)
+    return None
 
 
 def of_snapshot(name: str, store: CorrectionsStore, platform: Exporting, settings: Settings) -> TaskSource:

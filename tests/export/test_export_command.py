@@ -235,3 +235,42 @@ def test_the_command_ends_with_two_and_one_line_on_bad_input(tmp_path, files):
     assert done.returncode == 2
     assert done.stderr.startswith("maskwright: tasks.json, line 3, column 9: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_snapshot_is_exported_as_it_was_frozen_under_its_own_choices(export, tmp_path, files):
+    from maskwright.export.label_mapping import LabelMapping
+    from maskwright.export.selection import Selection
+    from maskwright.store.corrections import open_store
+    from maskwright.store.records import Stored, TaskState
+    from maskwright.store.snapshots import SnapshotStore
+
+    found = files.tasks(6)
+    store = open_store(tmp_path / "home")
+    project = store.project("label-studio", "http://somewhere", 1)
+
+    def state(task):
+        [annotation] = task["annotations"]
+        kept = Stored(annotation["id"], "submitted", "1", annotation["created_at"], annotation["updated_at"],
+                      json.dumps(annotation).encode())  # fmt: skip
+        return TaskState(task["id"], json.dumps(task["data"]).encode(), annotations=(kept,))
+
+    store.put_tasks(project.id, [state(task) for task in found])
+    selection = Selection(mapping=LabelMapping.parse(rename=["cat=chat"]))
+    parts = {task["id"]: "val" if task["id"] > 4 else "train" for task in found}
+    SnapshotStore(store.database).create(
+        "spring", project.id, label_set=["dog", "cat"], selection=json.loads(selection.to_json()), splits=parts
+    )
+    store.put_tasks(project.id, [state(files.task(7, files.brush(Mask.full(files.SIZE), "dog")))])
+    store.close()
+    export("--snapshot", "spring", "--out", tmp_path / "out")
+    written = document(tmp_path / "out")
+    assert [(c["name"], c["id"]) for c in written["categories"]] == [("dog", 1), ("chat", 2)]
+    assert [i["id"] for i in written["images"]] == [1, 2, 3, 4, 5, 6]
+    validation = json.loads((tmp_path / "out" / "annotations_val.json").read_text())
+    assert [i["id"] for i in validation["images"]] == [5, 6]
+    export("--from", files.write(tmp_path, found), "--out", tmp_path / "file")
+    same = {a["id"]: a["segmentation"] for a in document(tmp_path / "file")["annotations"]}
+    assert {a["id"]: a["segmentation"] for a in written["annotations"]} == same
+    # A class that came later gets the next number of the project's register, in whatever folder.
+    export("--snapshot", "spring", "--rename", "cat=chien", "--out", tmp_path / "other")
+    assert {c["name"]: c["id"] for c in document(tmp_path / "other")["categories"]} == {"dog": 1, "chien": 3}
