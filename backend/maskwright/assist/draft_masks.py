@@ -31,7 +31,8 @@ Cells = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Refinement:
-    """How a draft is refined. The defaults did best on objects of the development sets (``bench_text4seg.py``).
+    """How a draft is refined. The defaults suit the learnt segmenter (``bench_text4seg.py``); the weight-free one
+    takes logits for settled and does better on drafts of small objects without ``draft_logits``.
 
     Attributes:
         points: Most points of each kind, on and off the object.
