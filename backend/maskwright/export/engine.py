@@ -81,13 +81,11 @@ class Plan:
 
     def fingerprint(self) -> str:
         """The same for plans that write the same."""
+        splits = sorted((self.splits or {}).items())
         settings = [
-            dict(self.settings),
-            self.selection.to_json(),
-            self.format.name,
-            asdict(self.dataset),
-            version("maskwright"),
-        ]
+            dict(self.settings), self.selection.to_json(), self.format.name, asdict(self.dataset), splits,
+            version("maskwright"), repr(self.reader), repr(self.images),
+        ]  # fmt: skip
         text = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS, default=str)
         return hashlib.blake2b(text, digest_size=16).hexdigest()
 
