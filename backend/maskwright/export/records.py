@@ -115,6 +115,9 @@ class Format(Protocol):
     Attributes:
         name: As ``--format`` names it.
         wants_image: Whether ``render`` needs the image's encoded bytes to do its work in full.
+
+    Two more are optional: ``indexes``, relative paths that are written whatever the images hold, so that files of
+    somebody else are found before the work begins; ``copies_images``, False where images go along on request only.
     """
 
     name: str
