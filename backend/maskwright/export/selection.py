@@ -258,8 +258,12 @@ def _usable(
         elif region.mask.is_empty:
             problems.append(f"{title} ({label}) holds no pixel and is left out")
         else:
-            provenance = replace(region.provenance, person=region.provenance.person or person)
-            kept.append(replace(region, label=label, provenance=provenance))
+            named = (
+                region
+                if region.provenance.person
+                else replace(region, provenance=replace(region.provenance, person=person))
+            )
+            kept.append(named if named.label == label else replace(named, label=label))
     return tuple(kept), problems
 
 

@@ -63,6 +63,8 @@ def draw_overlay(
     shown = [item for item in sorted(regions, key=lambda item: -item[0].area) if not item[0].is_empty]
     for mask, label, _ in shown:
         _tint(canvas, mask, chosen[label], line)
+    if all(label is None and score is None for _, label, score in shown):
+        return canvas
     picture = PillowImage.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     font_size = max(11, round(max(canvas.shape[:2]) / 55))
@@ -79,8 +81,10 @@ def _tint(canvas: NDArray[np.uint8], mask: Mask, colour: Colour, line: int) -> N
     x0, y0, x1, y1 = (round(v) for v in mask.box)
     inside = mask.crop_array(x0, y0, x1, y1)
     area = canvas[y0:y1, x0:x1]
-    mixed = area[inside] * (1 - _FILL) + np.array(colour) * _FILL
-    area[inside] = np.rint(mixed).astype(np.uint8)
+    # Every channel has 256 values, so mixing is looking up.
+    values = np.arange(256)[:, None] * (1 - _FILL) + np.array(colour) * _FILL
+    mixed = cv2.LUT(np.ascontiguousarray(area), np.rint(values).astype(np.uint8)[None])
+    np.copyto(area, mixed, where=inside[..., None])
     # One pixel of margin, so that outlines close along the border of the crop.
     padded = np.pad(inside.astype(np.uint8), 1)
     outlines, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x0 - 1, y0 - 1))

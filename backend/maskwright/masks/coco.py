@@ -32,7 +32,7 @@ def compress(lengths: NDArray[np.int64]) -> bytes:
     numbers[3:] -= lengths[1:-2]
     magnitude = np.where(numbers < 0, ~numbers, numbers)
     groups = np.ones(len(numbers), dtype=np.int64)
-    for more in range(1, _MOST_GROUPS):
+    for more in range(1, 1 + int(magnitude.max(initial=0)).bit_length() // 5):
         groups += magnitude >= 1 << (5 * more - 1)
     ends = np.cumsum(groups)
     owner = np.repeat(np.arange(len(numbers)), groups)
