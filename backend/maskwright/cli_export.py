@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
     from maskwright.cli_export_sources import TaskSource
@@ -209,24 +209,17 @@ class _Parts:
             )  # fmt: skip
 
     def _splits(self, limits: ImageLimits) -> Mapping[str, Split] | None:
+        from maskwright.cli_export_report import looking_bar
         from maskwright.export.documents import read_tasks
-        from maskwright.export.file_names import file_name
         from maskwright.export.grouping import share_out
-        from maskwright.images.similar import Fingerprint, fingerprint
+        from maskwright.export.looking import ImageLook
 
         rule, images = self.selection.split, self.source.images
         if rule is None or rule.by != "content" or self.source.splits is not None:
             return self.source.splits
-
-        def look(address: str) -> Fingerprint | None:
-            try:
-                data = None if images is None else images(address, file_name(address))
-                return None if data is None else fingerprint(data, limits)
-            except MaskwrightError:
-                return None
-
         tasks = read_tasks(self.source.documents(), self.source.reader)
-        shared = share_out(tasks, rule, None if images is None else look)
+        with looking_bar() as progress:
+            shared = share_out(tasks, rule, None if images is None else ImageLook(images, limits), progress)
         for warning in shared.warnings:
             typer.echo(f"maskwright: {warning}", err=True)
         return shared.parts

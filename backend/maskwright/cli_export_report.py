@@ -28,7 +28,8 @@ def tell(report: ExportReport, out: Path) -> None:
     for reason, count in sorted(tally.left_out.items()):
         typer.echo(f"maskwright: {count:,} images left out: {reason}", err=True)
     if tally.missing_images:
-        typer.echo(f"maskwright: the files of {tally.missing_images:,} images could not be had", err=True)
+        first = f"; the first: {tally.first_missing}" if tally.first_missing else ""
+        typer.echo(f"maskwright: the files of {tally.missing_images:,} images could not be had{first}", err=True)
     for name, figures in sorted(tally.classes.items()):
         for reason, (regions, pixels) in sorted(figures.losses.items()):
             typer.echo(f"maskwright: {name}: {pixels:,} pixels of {regions:,} regions wrong ({reason})", err=True)
@@ -72,5 +73,27 @@ def progress_bar(total: int | None) -> Iterator[Callable[[int, int], None]]:
         def advance(tasks: int, done: int) -> None:
             seconds = progress.tasks[0].elapsed or 0.0
             progress.update(bar, completed=done, tasks=tasks, rate=tasks / seconds if seconds else 0.0)
+
+        yield advance
+
+
+@contextmanager
+def looking_bar() -> Iterator[Callable[[int, int], None]]:
+    """How many images were looked at, on standard error; nothing where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("comparing images"), SpinnerColumn(), TextColumn("{task.completed:,.0f}{task.fields[missing]}"),
+        TextColumn("{task.fields[rate]:,.0f}/s"), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("comparing", total=None, missing="", rate=0.0)
+
+        def advance(images: int, missing: int) -> None:
+            seconds = progress.tasks[0].elapsed or 0.0
+            told = f" ({missing:,} could not be had)" if missing else ""
+            progress.update(bar, completed=images, missing=told, rate=images / seconds if seconds else 0.0)
 
         yield advance

@@ -16,7 +16,7 @@ from maskwright.export.records import Split
 from maskwright.export.selection import Selection
 
 if TYPE_CHECKING:
-    from maskwright.export.work import ImageFetcher
+    from maskwright.export.image_sources import ImageFetcher
     from maskwright.server.platforms import Exporting
     from maskwright.settings import Settings
     from maskwright.store.corrections import CorrectionsStore

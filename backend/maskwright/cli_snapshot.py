@@ -13,7 +13,7 @@ import typer
 from maskwright.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from maskwright.annotated import AnnotatedTask, TaskReader
+    from maskwright.annotated import TaskReader
     from maskwright.export.grouping import SharedOut
     from maskwright.export.selection import Selection
     from maskwright.server.platforms import Exporting
@@ -211,6 +211,7 @@ def _survey(
     store: CorrectionsStore, row: ProjectRow, selection: Selection, settings: Settings
 ) -> tuple[list[str], SharedOut | None]:
     """All classes of a project, those of its configuration first, and which task goes into which part."""
+    from maskwright.cli_export_report import looking_bar
     from maskwright.export.grouping import share_out
     from maskwright.export.splits import CONTENT
     from maskwright.server.platforms import exporting_platform
@@ -224,10 +225,10 @@ def _survey(
         for _ in documents:
             pass
     elif selection.split.by == CONTENT:
-        with _images(store, row, platform, settings) as look:
-            shared = share_out(_tasks(documents, reader), selection.split, look)
+        with _images(store, row, platform, settings) as look, looking_bar() as progress:
+            shared = share_out(map(reader, documents), selection.split, look, progress)
     else:
-        shared = share_out(_tasks(documents, reader), selection.split)
+        shared = share_out(map(reader, documents), selection.split)
     return list(names), shared
 
 
@@ -235,10 +236,6 @@ def _noted(documents: Iterator[bytes], reader: TaskReader, names: dict[str, None
     for document in documents:
         names.update(dict.fromkeys(reader.label_names(document)))
         yield document
-
-
-def _tasks(documents: Iterator[bytes], reader: TaskReader) -> Iterator[AnnotatedTask]:
-    return (reader(document) for document in documents)
 
 
 def _images(store: CorrectionsStore, row: ProjectRow, platform: Exporting, settings: Settings) -> Any:

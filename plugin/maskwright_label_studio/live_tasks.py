@@ -3,71 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 
-import orjson
-
-from maskwright.errors import MaskwrightError, Unreachable
+from maskwright.errors import Unreachable
 from maskwright.settings import Settings
+from maskwright.store.documents import splice_task
+from maskwright.store.records import TaskState
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.projects import Project
-
-_PAGE = 50
+from maskwright_label_studio.sync_pages import ProjectPages
 
 
 def live_tasks(client: LabelStudioClient, project: int) -> Iterator[tuple[bytes, str]]:
     """(JSON text of a task, what messages call it) of all tasks of a project, in the order of their numbers.
 
-    Pages continue from the last number seen, so tasks that come or go meanwhile shift nothing. Of drafts Label Studio
-    shows only those of the caller.
+    The texts are those that the corrections store gives after a comparison, drafts of everybody included: while nobody
+    changes the project they are the same bytes every time, so that an interrupted export goes on where it stopped.
 
     Raises:
-        MaskwrightError: If Label Studio does not answer as it should.
+        MaskwrightError: If Label Studio does not answer as it should. A task that cannot be read is named: a dataset
+            that silently lacks it would be worse than none.
     """
-    after = 0
-    while True:
-        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
-        query = {"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]}
-        answer = client.get(
-            "/api/tasks", project=project, page_size=_PAGE, fields="all", resolve_uri="false",
-            query=orjson.dumps(query).decode(),
-        )  # fmt: skip
-        found = answer.get("tasks") if isinstance(answer, dict) else None
-        if not isinstance(found, list) or not all(isinstance(task, dict) and "id" in task for task in found):
-            raise Unreachable(f"Label Studio's list of the tasks of project {project} is not one")
-        for task in found:
-            yield orjson.dumps(task), f"task {task['id']} of project {project}"
-        if len(found) < _PAGE:
-            return
-        after = max(task["id"] for task in found)
+    pages = ProjectPages(client, project)
+    for marks in pages.marks():
+        for page in pages.read_all(mark.number for mark in marks):
+            if page.failure is not None:
+                named = f"task {page.numbers[0]} of project {project} cannot be read: {page.failure}"
+                raise Unreachable(named) from page.failure
+            for state in sorted(page.states, key=lambda state: state.number):
+                yield _document(state, project), f"task {state.number} of project {project}"
 
 
-@dataclass(frozen=True)
+def _document(state: TaskState, project: int) -> bytes:
+    drawn = sorted(state.annotations, key=lambda one: one.number)
+    return splice_task(
+        state.number,
+        project,
+        state.data,
+        [one.document for one in drawn if one.kind != "draft"],
+        [one.document for one in sorted(state.proposals, key=lambda one: one.number)],
+        [one.document for one in drawn if one.kind == "draft"],
+    )
+
+
 class LiveImages:
-    """Fetches the images of a project as the labelling page does. Can be pickled.
+    """Fetches the images of a project as the labelling page does; an ``ImageFetcher``.
 
-    Attributes:
+    Args:
         settings: Address and key of Label Studio.
         project: The project's number.
     """
 
-    settings: Settings
-    project: str
+    def __init__(self, settings: Settings, project: str) -> None:
+        self._settings, self._project = settings, project
+        self._access = Access(settings)
 
-    def __call__(self, source: str, file_name: str) -> bytes | None:
-        """The encoded image at an address, or None where it cannot be had."""
-        try:
-            return _access(self).fetch(Project(self.project), source, None)
-        except MaskwrightError:
-            return None
+    def __call__(self, source: str, file_name: str, task: str) -> bytes:
+        """The encoded image at an address of a task; errors are those of ``ImageResolver.fetch``."""
+        number = int(task) if task.isascii() and task.isdigit() else None
+        return self._access.fetch(Project(self._project), source, number)
 
-    def __hash__(self) -> int:
-        return hash((self.settings.label_studio_url, self.project))
+    def __reduce__(self) -> tuple[type[LiveImages], tuple[Settings, str]]:
+        # Each process has connections of its own.
+        return LiveImages, (self._settings, self._project)
 
-
-@lru_cache(maxsize=4)
-def _access(images: LiveImages) -> Access:
-    """Connections are kept between images of one process."""
-    return Access(images.settings)
+    def __repr__(self) -> str:
+        return f"LiveImages({self._settings!r}, {self._project!r})"

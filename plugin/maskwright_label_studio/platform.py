@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
     from maskwright.checks import Finding
+    from maskwright.export.image_sources import ImageFetcher
     from maskwright.export.records import Format
     from maskwright.images import Image
     from maskwright_label_studio.client import LabelStudioClient
@@ -113,8 +114,8 @@ class LabelStudioPlatform:
         client, number = _client(settings, project)
         return live_tasks(client, number)
 
-    def image_fetcher(self, settings: Settings, project: str) -> Callable[[str, str], bytes | None]:
-        """Fetches the images of a project's tasks; a value that can be pickled."""
+    def image_fetcher(self, settings: Settings, project: str) -> ImageFetcher:
+        """Fetches the images of a project's tasks as the labelling page does."""
         from maskwright_label_studio.live_tasks import LiveImages
 
         return LiveImages(settings, project)

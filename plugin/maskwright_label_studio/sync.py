@@ -9,21 +9,16 @@ was stored is not read again. It costs one light request per thousand tasks.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound, TooLarge, Unreachable
+from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound, TooLarge
 from maskwright.store.corrections import CorrectionsStore, ProjectRow, TaskState
 from maskwright.store.times import now, to_text
-from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.store_marks import StoreMarks
 from maskwright_label_studio.sync_pages import ProjectPages
 from maskwright_label_studio.webhook import PLATFORM_NAME
-
-PAGE_BYTES = 8 * 1024**2
-_FIRST_PAGE, _MOST_PER_PAGE = 10, 100
-_UNREADABLE = (ApiError, InvalidInput, Unreachable)
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +127,6 @@ class _Run:
     total: int
     progress: Progress | None
     cancelled: Callable[[], bool] | None
-    page_size: int = _FIRST_PAGE
     report: SyncReport = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,29 +162,16 @@ class _Run:
 
     def read(self, numbers: Iterable[int], *, maybe_gone: bool = False) -> None:
         """Read tasks whole and store them. ``maybe_gone``: bury those that are not there any more."""
-        waiting = deque(sorted(numbers))
-        while waiting:
-            self._check()
-            part = [waiting.popleft() for _ in range(min(self.page_size, len(waiting)))]
-            asked = to_text(now())
-            try:
-                states, nbytes = self.pages.read(part)
-            except _UNREADABLE as error:
-                if len(part) > 1:
-                    self.page_size = len(part) // 2
-                    waiting.extendleft(reversed(part))
-                elif isinstance(error, Unreachable) and not self._answers():
-                    raise
-                else:
-                    self._fail(part[0], error)
+        for page in self.pages.read_all(numbers, self._check):
+            if page.failure is not None:
+                self._fail(page.numbers[0], page.failure)
                 continue
-            self.page_size = max(1, min(_MOST_PER_PAGE, PAGE_BYTES * len(part) // max(nbytes, 1)))
-            self._store(states, asked)
-            for number in sorted(set(part) - {state.number for state in states}) if maybe_gone else ():
-                self._bury(number, asked)
+            self._store(page.states, page.asked_at)
+            for number in sorted({*page.numbers} - {state.number for state in page.states}) if maybe_gone else ():
+                self._bury(number, page.asked_at)
             self._tell()
 
-    def _store(self, states: list[TaskState], asked: str) -> None:
+    def _store(self, states: Sequence[TaskState], asked: str) -> None:
         numbers = [state.number for state in states]
         before = self._heads(numbers)
         try:
@@ -220,13 +201,6 @@ class _Run:
     def _heads(self, numbers: list[int]) -> dict[tuple[bool, int], str]:
         heads = self.store.heads(self.row.id, tasks_only=numbers, documents=False)
         return {(head.stored.kind == "draft", head.stored.number): head.digest for head in heads}
-
-    def _answers(self) -> bool:
-        try:
-            self.client.version()
-        except MaskwrightError:
-            return False
-        return True
 
     def _fail(self, number: int, error: MaskwrightError) -> None:
         log.warning("task %d of project %d could not be stored: %s", number, self.row.number, error)

@@ -1,4 +1,4 @@
-"""What a comparison with Label Studio asks of it, and what 1.23.2 answers (all of this was run, on SQLite).
+"""What comparisons and exports ask of Label Studio, and what 1.23.2 answers (all of this was run, on SQLite).
 
 * ``GET /api/tasks?fields=all`` holds annotations (skipped ones and those of everybody) and predictions complete, but
   only the caller's own drafts; ``GET /api/tasks/{t}/drafts`` has everybody's, and ``draft_exists`` is about everybody.
@@ -17,17 +17,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from maskwright.errors import InvalidInput, NotFound
+from maskwright.errors import InvalidInput, MaskwrightError, NotFound, Unreachable
 from maskwright.store.records import TaskState
-from maskwright_label_studio.client import LabelStudioClient
+from maskwright.store.times import now, to_text
+from maskwright_label_studio.client import ApiError, LabelStudioClient
 from maskwright_label_studio.stored_tasks import Documents, number_of, task_states
 
+PAGE_BYTES = 8 * 1024**2
+_FIRST_PAGE, _MOST_PER_PAGE = 10, 100
+_UNREADABLE = (ApiError, InvalidInput, Unreachable)
 _MARKS_PER_PAGE = 1000
 _MARK_FIELDS = "id,updated_at,total_annotations,cancelled_annotations"
 
@@ -42,6 +47,23 @@ class TaskMark:
     skipped: int
 
 
+@dataclass(frozen=True)
+class TaskPage:
+    """Tasks that were read together.
+
+    Attributes:
+        numbers: Those that were asked for.
+        asked_at: When (ISO 8601).
+        states: Those that are there.
+        failure: Why the only one that was asked for could not be read, or None.
+    """
+
+    numbers: tuple[int, ...]
+    asked_at: str
+    states: tuple[TaskState, ...] = ()
+    failure: MaskwrightError | None = None
+
+
 class ProjectPages:
     """The tasks of one project, page by page.
 
@@ -53,6 +75,7 @@ class ProjectPages:
     def __init__(self, client: LabelStudioClient, number: int) -> None:
         self._client = client
         self._project = number
+        self._page_size = _FIRST_PAGE
 
     def marks(self) -> Iterator[list[TaskMark]]:
         """Marks of all tasks in order of their numbers, up to a thousand at a time.
@@ -100,6 +123,45 @@ class ProjectPages:
                 number = number_of(task, "a task")
                 drafts[number] = self._drafts(number)
         return task_states(documents, drafts), len(data)
+
+    def read_all(self, numbers: Iterable[int], before: Callable[[], None] | None = None) -> Iterator[TaskPage]:
+        """The named tasks with everything on them, in order, in pages of about ``PAGE_BYTES``.
+
+        A page that cannot be read is read in parts, so that one bad task costs the others nothing.
+
+        Args:
+            numbers: Of the tasks.
+            before: Called before each request; what it raises ends the reading.
+
+        Raises:
+            MaskwrightError: If Label Studio does not answer any more.
+        """
+        waiting = deque(sorted(numbers))
+        while waiting:
+            if before is not None:
+                before()
+            part = tuple(waiting.popleft() for _ in range(min(self._page_size, len(waiting))))
+            asked = to_text(now())
+            try:
+                states, nbytes = self.read(part)
+            except _UNREADABLE as error:
+                if len(part) > 1:
+                    self._page_size = len(part) // 2
+                    waiting.extendleft(reversed(part))
+                elif isinstance(error, Unreachable) and not self._answers():
+                    raise
+                else:
+                    yield TaskPage(part, asked, failure=error)
+                continue
+            self._page_size = max(1, min(_MOST_PER_PAGE, PAGE_BYTES * len(part) // max(nbytes, 1)))
+            yield TaskPage(part, asked, tuple(states))
+
+    def _answers(self) -> bool:
+        try:
+            self._client.version()
+        except MaskwrightError:
+            return False
+        return True
 
     def _drafts(self, task: int) -> Documents:
         try:

@@ -21,9 +21,12 @@ from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, Event, open_store
 from maskwright_label_studio.client import ApiError, LabelStudioClient
 from maskwright_label_studio.keeper import CorrectionsKeeper
+from maskwright_label_studio.live_tasks import live_tasks
 from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.reader import LabelStudioReader
 from maskwright_label_studio.stored_tasks import Documents
-from maskwright_label_studio.sync import PAGE_BYTES, synchronise
+from maskwright_label_studio.sync import synchronise
+from maskwright_label_studio.sync_pages import PAGE_BYTES
 
 SERVER = "https://labels.example.org"
 NUMBER = 7
@@ -494,3 +497,56 @@ def test_the_timer_can_be_switched_off(platform, store, make_keeper):
     keeper.start()
     time.sleep(0.1)
     assert keeper.state()["comparisons"] == 0
+
+
+def live(platform: Platform) -> list[bytes]:
+    return [document for document, _ in live_tasks(platform.client(), NUMBER)]
+
+
+def test_a_live_export_reads_what_a_comparison_stores_and_the_same_bytes_every_time(platform, store):
+    platform.tasks[3]["predictions"] = [{"id": 90, "model_version": "embedded-1", "result": []}]
+    platform.annotate(3, parent_prediction=90)
+    platform.draft(4, person=1)
+    platform.draft(4, person=8)
+    first = live(platform)
+    assert live(platform) == first, "created_ago differs with every reading"
+    sync(platform, store)
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    assert first == list(store.task_documents(row.id))
+    tasks = [LabelStudioReader()(document) for document in first]
+    assert [one.model_version for one in tasks[2].annotations] == [None, "embedded-1"]
+    assert [one.person for one in tasks[3].annotations if one.kind == "draft"] == ["1", "8"]
+
+
+def test_a_live_export_goes_on_past_pages_that_are_too_much_and_names_the_task_that_cannot_be_read(platform):
+    original = platform.fetch
+
+    def slow(path: str, params: Mapping[str, Any]) -> bytes:
+        if params.get("fields") == "all" and params["page_size"] > 2:
+            raise Unreachable("Label Studio does not answer: ReadTimeout")
+        return original(path, params)
+
+    platform.fetch = slow  # type: ignore[method-assign]
+    assert len(live(platform)) == 25
+    platform.broken = {11}
+    with pytest.raises(Unreachable, match=r"task 11 of project 7 cannot be read.*500"):
+        live(platform)
+
+
+def test_a_comparison_works_on_postgresql(platform, postgres_url, tmp_path):
+    store = open_store(tmp_path, postgres_url)
+    try:
+        platform.draft(4, person=8)
+        assert sync(platform, store).new == 25
+        assert everything(store) == platform.everything()
+        platform.edit(1, result=[{"id": "r"}])
+        platform.remove(2)
+        platform.remove_task(5)
+        found = sync(platform, store)
+        assert (found.new, found.changed, found.deleted, found.failures) == (0, 1, 2, ())
+        assert everything(store) == platform.everything()
+        row = store.find_project("label-studio", SERVER, NUMBER)
+        assert list(store.task_documents(row.id)) == live(platform)
+    finally:
+        store.close()
+    assert not (tmp_path / "corrections.sqlite3").exists()

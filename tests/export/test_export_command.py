@@ -168,7 +168,9 @@ def test_image_files_go_along_on_request_and_lie_where_the_file_says(export, tmp
         (tmp_path / "pictures" / f"{number:08x}-picture.png").write_bytes(sink.getvalue())
     source = files.write(tmp_path, files.tasks(3))
     done = export("--from", source, "--images", tmp_path / "pictures", "--image-files", "--out", tmp_path / "out")
-    assert "the files of 1 images could not be had" in done.output
+    assert "the files of 1 images could not be had; the first: task 3, " in done.output
+    assert "the folder of images has no file '00000003-picture.png'" in " ".join(done.output.split())
+    assert "the folder of images has no file" in (tmp_path / "out" / "README.md").read_text()
     for image in document(tmp_path / "out")["images"][:2]:
         assert (tmp_path / "out" / "images" / image["file_name"]).read_bytes() == sink.getvalue()
     with pytest.raises(InvalidInput, match="--images DIR"):

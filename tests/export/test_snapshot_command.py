@@ -142,9 +142,11 @@ def test_near_duplicates_stay_in_one_part_and_images_are_fetched_once(call, stor
 
     asked: list[str] = []
 
-    def fetch(source: str, file_name: str) -> bytes | None:
+    def fetch(source: str, file_name: str, task: str) -> bytes:
         asked.append(source)
-        return None if source.endswith("/4.png") else png(int(source[-5]))
+        if source.endswith("/4.png"):
+            raise NotFound("it is not there")
+        return png(int(source[-5]))
 
     monkeypatch.setattr(LabelStudioPlatform, "image_fetcher", lambda *_: fetch)
     made(call, "looks", "--split", "train=0.5,val=0.5")
@@ -201,6 +203,6 @@ def test_what_cannot_be_is_refused_with_the_way_out(call, store):
 
 
 def test_broken_images_are_nobodys_near_duplicates(store, project):
-    with ImageMemory(store, project, lambda *_: b"no image", ImageLimits()) as memory:
-        assert memory("x.png") is None
+    with ImageMemory(store, project, lambda *_: b"no image", ImageLimits()) as memory, pytest.raises(InvalidInput):
+        memory("x.png", "1")
     assert store.image(project, "x.png") is None

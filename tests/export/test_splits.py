@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from maskwright.annotated import AnnotatedTask, TaskImage
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, NotFound
 from maskwright.export.grouping import share_out
 from maskwright.export.splits import SplitRule, leaders, natural_order, task_name
 from maskwright.images.similar import Fingerprint
@@ -25,10 +25,10 @@ def task(number: int, source: str = "", **data: object) -> AnnotatedTask:
 def look_of(pictures: dict[str, int]):
     """Fingerprints that are far apart, the same for addresses that show the same picture."""
 
-    def look(source: str) -> Fingerprint | None:
+    def look(source: str, task: str) -> Fingerprint:
         picture = pictures.get(source)
         if picture is None:
-            return None
+            raise NotFound("it is not there")
         return Fingerprint(source, picture * 0x9E3779B97F4A7C15 % 2**64, picture.to_bytes(32, "big") * 1)
 
     return look
@@ -138,6 +138,7 @@ def test_content_needs_images_and_tells_of_those_it_did_not_see():
     shared = share_out([task(1), task(2)], content, look_of({"1.png": 1}))
     assert shared.unseen == 1
     assert "1 images could not be looked at" in shared.warnings[0]
+    assert "task 2, '2.png': it is not there" in shared.warnings[0]
 
 
 def test_shares_that_groups_make_impossible_are_told():

@@ -224,7 +224,8 @@ def _left_out(tally: Tally) -> list[str]:
         [_table(("images left out, because", "images"), rows, numbers=(1,))] if rows else ["No image was left out."]
     )
     if tally.missing_images:
-        blocks.append(f"The files of {_number(tally.missing_images)} images could not be had.")
+        first = f" The first: {_text(tally.first_missing)}" if tally.first_missing else ""
+        blocks.append(f"The files of {_number(tally.missing_images)} images could not be had.{first}")
     if tally.problem_count:
         shown = "\n".join(f"- {_text(problem)}" for problem in tally.problems)
         more = tally.problem_count - len(tally.problems)

@@ -25,6 +25,8 @@ from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chun
 from maskwright.export.clashes import find_clashes
 from maskwright.export.companions import CARD, Companions
 from maskwright.export.documents import TaskDocument
+from maskwright.export.file_names import shown_address
+from maskwright.export.image_sources import ImageFetcher
 from maskwright.export.journal import Workplace
 from maskwright.export.publish import RECORD, check_free, checksum, complete, publish
 from maskwright.export.records import Dataset, Format, ImageRecord, Split
@@ -32,7 +34,7 @@ from maskwright.export.report import ExportReport
 from maskwright.export.selection import Selection
 from maskwright.export.shards import read_rows
 from maskwright.export.tally import Tally
-from maskwright.export.work import ImageFetcher, Job, Outcome, WrittenFile
+from maskwright.export.work import Job, Outcome, WrittenFile
 from maskwright.export.workers import Workers, result_of
 
 SAMPLES = 12
@@ -220,7 +222,7 @@ class _Run:
             files[path] = WrittenFile(path, *checksum(place.dataset / path))
         if plan.companions is not None:
             sums = {file.path: file.sha256 for file in files.values()}
-            for path, content in plan.companions.make(tally, self._sample_records(), sums, written[-1]):
+            for path, content in plan.companions.make(tally, self._sample_records(tally), sums, written[-1]):
                 (place.dataset / path).write_bytes(content)
                 files[path] = WrittenFile(path, *checksum(place.dataset / path))
         check_free(place.out, [RECORD, *files], overwrite=overwrite)
@@ -267,10 +269,24 @@ class _Run:
             else:
                 heapq.heappushpop(self._samples, entry)
 
-    def _sample_records(self) -> list[Sample]:
+    def _sample_records(self, tally: Tally) -> list[Sample]:
+        """Images for the contact sheet. That files for it are missing is told where that was not told before."""
+        records = [
+            record
+            for _, _, document in sorted(self._samples, key=lambda entry: -entry[1])
+            for record in self._job.records(document, Tally())
+        ][:SAMPLES]
         samples: list[Sample] = []
-        for _, _, document in sorted(self._samples, key=lambda entry: -entry[1]):
-            for record in self._job.records(document, Tally()):
-                image = self._job.fetch(record.source)
-                samples.append((record, image))
-        return samples[:SAMPLES]
+        unseen: list[str] = []
+        for record in records:
+            image = None
+            if self._job.images is not None:
+                try:
+                    image = self._job.fetch(record.source, record.task)
+                except MaskwrightError as error:
+                    unseen.append(f"task {record.task}, {shown_address(record.source)}: {error}")
+            samples.append((record, image))
+        if unseen and not tally.missing_images:
+            missing = f"{len(unseen)} of {len(samples)}"
+            tally.add_problem(f"the contact sheet shows {missing} images without their files; the first: {unseen[0]}")
+        return samples

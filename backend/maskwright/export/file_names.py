@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 _UPLOAD = re.compile(r"^.*/data/upload/(?:[0-9]+/)?")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _LONGEST = 200
+_LONGEST_SHOWN = 300
 
 
 def file_name(source: str) -> str:
@@ -46,3 +47,8 @@ def _safe(piece: str) -> str:
     keep = suffix if dot and len(suffix) <= 8 else ""
     cut = (stem or piece).encode()[: _LONGEST - len(keep) - 1].decode("utf-8", "ignore")
     return f"{cut}.{keep}" if keep else cut
+
+
+def shown_address(source: str) -> str:
+    """An address for messages, in quotes: a data URI may be as long as its image."""
+    return repr(source if len(source) <= _LONGEST_SHOWN else f"{source[:_LONGEST_SHOWN]}...")

@@ -1,14 +1,32 @@
-"""Image files for an export from a folder of the user's own."""
+"""Where an export finds image files: what is asked of a platform, and a folder of the user's own."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, NotFound, TooLarge
 
 _UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-")
+
+
+class ImageFetcher(Protocol):
+    """Finds image files. A value that can be pickled; threads may share it."""
+
+    def __call__(self, source: str, file_name: str, task: str) -> bytes:
+        """The encoded file of an image.
+
+        Args:
+            source: Its address at the platform.
+            file_name: Its name in the dataset, see :func:`maskwright.export.file_names.file_name`.
+            task: Key of the task that it belongs to: some addresses mean something only on their task.
+
+        Raises:
+            MaskwrightError: If it cannot be had; the message says why.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,25 +48,31 @@ class FolderImages:
         if not self.folder.is_dir():
             raise InvalidInput(f"there is no folder {self.folder}")
 
-    def __call__(self, source: str, file_name: str) -> bytes | None:
-        """The encoded file of an image, or None where it is not there.
+    def __call__(self, source: str, file_name: str, task: str) -> bytes:
+        """The encoded file of an image; only its name in the dataset is used. See ``ImageFetcher``.
 
-        Args:
-            source: Its address at the platform; not used.
-            file_name: Its name in the dataset, see :func:`maskwright.export.file_names.file_name`.
+        Raises:
+            NotFound: If it is not there.
+            TooLarge: If it is larger than allowed.
         """
         name = PurePosixPath(file_name).name
         for candidate in dict.fromkeys((file_name, name, _UPLOAD_MARK.sub("", name))):
             found = self._read(candidate)
             if found is not None:
                 return found
-        return None
+        raise NotFound(f"the folder of images has no file {name!r}")
 
     def _read(self, relative: str) -> bytes | None:
         try:
             path = (self.folder / relative).resolve()
             if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
                 return None
-            return path.read_bytes() if path.stat().st_size <= self.largest else None
-        except (OSError, ValueError, RuntimeError):
+            if path.stat().st_size > self.largest:
+                raise TooLarge(
+                    f"the file {relative!r} is larger than {self.largest} bytes (MASKWRIGHT_MAX_IMAGE_BYTES)"
+                )
+            return path.read_bytes()
+        except OSError as error:
+            raise NotFound(f"the file {relative!r} cannot be read: {error.strerror or type(error).__name__}") from error
+        except (ValueError, RuntimeError):
             return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.export.agreement import Agreement
+from maskwright.export.file_names import shown_address
 from maskwright.export.records import ImageRecord, Loss
 from maskwright.export.selection import Chosen, moment
 
@@ -98,7 +99,8 @@ class Tally:
         agreement: How far several annotators agree, over all images that have several.
         left_out: Images left out, by reason.
         unsized: Images left out, because nothing tells their size.
-        missing_images: Images whose file could not be had, though the format holds it.
+        missing_images: Images whose file was needed and could not be had or used.
+        first_missing: Task and address of the first of these, and why; or empty.
         problem_count: Sentences about what could not be read.
         problems: The first of these sentences.
         newest: Time of the newest annotation that counts, or empty.
@@ -115,6 +117,7 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)
     unsized: int = 0
     missing_images: int = 0
+    first_missing: str = ""
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     newest: str = ""
@@ -161,6 +164,12 @@ class Tally:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(sentence)
 
+    def add_missing(self, task: str, source: str, reason: str) -> None:
+        """Count an image whose file could not be had or used."""
+        self.missing_images += 1
+        self.first_missing = self.first_missing or f"task {task}, {shown_address(source)}: {reason}"
+        self.add_problem(f"task {task}: the file of image {shown_address(source)} could not be had: {reason}")
+
     def add(self, other: Tally) -> None:
         """Count what another has counted, of tasks that come after."""
         self.tasks += other.tasks
@@ -168,6 +177,7 @@ class Tally:
         self.empty_images += other.empty_images
         self.unsized += other.unsized
         self.missing_images += other.missing_images
+        self.first_missing = self.first_missing or other.first_missing
         self.problem_count += other.problem_count
         self.problems = [*self.problems, *other.problems][:MOST_PROBLEMS]
         self.agreement = self.agreement + other.agreement

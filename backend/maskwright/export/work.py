@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from maskwright.annotated import TaskImage, TaskReader
-from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.errors import InvalidInput, MaskwrightError, NotFound
 from maskwright.export.clashes import name_row, told_apart
 from maskwright.export.documents import TaskDocument, located
-from maskwright.export.file_names import file_name
+from maskwright.export.file_names import file_name, shown_address
+from maskwright.export.image_sources import ImageFetcher
 from maskwright.export.records import Dataset, Format, ImageRecord, Rendered, Split
 from maskwright.export.selection import Selection, choose
 from maskwright.export.shards import write_shard
 from maskwright.export.tally import Tally
 from maskwright.images import read_header
 from maskwright.masks import Size
-
-ImageFetcher = Callable[[str, str], bytes | None]
-"""Finds images by (address at the platform, file name in the dataset): the encoded file, or None where it cannot be
-had. A value that can be pickled."""
 
 
 class WrittenFile(NamedTuple):
@@ -98,7 +96,8 @@ class Job:
         """
         try:
             task = self.reader(document.data)
-            chosen = choose(task, self.selection, splits=self.splits, size_of=self._size_of)
+            size_of = partial(self._size_of, task.key, tally)
+            chosen = choose(task, self.selection, splits=self.splits, size_of=size_of)
             tally.add_chosen(chosen)
             return [self._named(self._checked(record)) for record in chosen.records]
         except InvalidInput as error:
@@ -128,41 +127,46 @@ class Job:
                 if image is None:
                     raise
                 # One damaged picture should not cost the dataset.
-                tally.missing_images += 1
-                tally.add_problem(f"task {record.task}: the file of image {record.source!r} is of no use: {error}")
+                tally.add_missing(record.task, record.source, f"it is of no use: {error}")
                 return self.format.render(record, self.dataset, None)
         except InvalidInput as error:
             raise located(error, document) from error
 
-    def _size_of(self, image: TaskImage) -> Size | None:
+    def _size_of(self, task: str, tally: Tally, image: TaskImage) -> Size | None:
         """(H, W) of an image that nobody drew on, from its file if that is at hand."""
-        found = self.fetch(image.source)
-        return None if found is None else _size(found)
+        if self.images is None:
+            return None
+        try:
+            return read_header(self.fetch(image.source, task)).size
+        except MaskwrightError as error:
+            tally.add_missing(task, image.source, str(error))
+            return None
 
     def _image(self, record: ImageRecord, tally: Tally) -> bytes | None:
         if not (self.format.wants_image and self.dataset.image_files):
             return None
-        found = self.fetch(record.source)
-        if found is None:
-            tally.missing_images += 1
-            tally.add_problem(f"task {record.task}: the file of image {record.source!r} could not be had")
+        try:
+            found = self.fetch(record.source, record.task)
+        except MaskwrightError as error:
+            tally.add_missing(record.task, record.source, str(error))
             return None
         size = _size(found)
         if size is not None and size != record.size:
             tally.add_problem(
-                f"task {record.task}: the file of image {record.source!r} shows {_by(size)} pixels, but its regions "
-                f"were drawn on {_by(record.size)}"
+                f"task {record.task}: the file of image {shown_address(record.source)} shows {_by(size)} pixels, "
+                f"but its regions were drawn on {_by(record.size)}"
             )
         return found
 
-    def fetch(self, source: str) -> bytes | None:
-        """The encoded file of an image, or None where it cannot be had."""
+    def fetch(self, source: str, task: str) -> bytes:
+        """The encoded file of an image of a task.
+
+        Raises:
+            MaskwrightError: If it cannot be had; the message says why.
+        """
         if self.images is None:
-            return None
-        try:
-            return self.images(source, file_name(source))
-        except MaskwrightError:
-            return None
+            raise NotFound("nothing says where image files are")
+        return self.images(source, file_name(source), task)
 
     def _write(self, relative: str, content: bytes) -> WrittenFile:
         path = self.folder / relative

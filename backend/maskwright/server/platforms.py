@@ -7,7 +7,7 @@ protocol below and never imports a platform by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maskwright.annotated import TaskReader
     from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
+    from maskwright.export.image_sources import ImageFetcher
     from maskwright.labels import LabelSet
     from maskwright.settings import Settings
 
@@ -92,8 +93,8 @@ class Exporting(Protocol):
         """(JSON text of one task, what messages call it) for all tasks of a project, in order."""
         ...
 
-    def image_fetcher(self, settings: Settings, project: str) -> Callable[[str, str], bytes | None]:
-        """By (address at the platform, file name in the dataset): the encoded image, or None. Can be pickled."""
+    def image_fetcher(self, settings: Settings, project: str) -> ImageFetcher:
+        """What finds the images of a project's tasks."""
         ...
 
 
