@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from maskwright.errors import Busy, InvalidInput, MaskwrightError
+from maskwright.errors import Busy, InvalidInput, MaskwrightError, NotFound
 from maskwright.export import chunks, engine
+from maskwright.export.companions import Companions
 from maskwright.export.engine import run_export
 from maskwright.export.journal import FOLDER, Workplace
 from maskwright.export.json_array import read_array
 from maskwright.export.publish import RECORD
+from maskwright.images import ImageLimits
 from maskwright.masks import Mask
 
 HERE = Path(__file__).parent
@@ -290,3 +295,38 @@ def test_two_tasks_that_show_one_image_do_not_write_over_each_other(tmp_path, fi
     assert files.tree(tmp_path / "out") == files.tree(tmp_path / "again")
     separate = files.write(tmp_path, files.tasks(9), "separate.json")
     assert report.files == run_export(read_array(separate), files.plan(form), tmp_path / "separate").files
+
+
+@dataclass(frozen=True)
+class CloudImages:
+    """A picture for every cloud address that comes with its task, as Label Studio resolves them."""
+
+    content: bytes
+
+    def __call__(self, source: str, file_name: str, task: str) -> bytes:
+        if source == f"s3://bucket/{task}.png" and task != "3":
+            return self.content
+        raise NotFound(f"the cloud object of task {task} is missing")
+
+
+def test_images_under_cloud_addresses_are_fetched_for_their_task_and_missing_ones_told_with_the_reason(tmp_path, files):
+    found = files.tasks(9)
+    for number, one in enumerate(found, start=1):
+        one["data"]["image"] = f"s3://bucket/{number}.png"
+    path = files.write(tmp_path, found)
+    sink = io.BytesIO()
+    Image.new("RGB", files.SIZE[::-1], (9, 9, 9)).save(sink, "PNG")
+    plan = replace(files.plan("yolo", image_files=True), images=CloudImages(sink.getvalue()))
+    report = run_export(read_array(path), plan, tmp_path / "out")
+    assert report.tally.missing_images == 1
+    assert report.tally.first_missing == "task 3, 's3://bucket/3.png': the cloud object of task 3 is missing"
+    assert len([name for name in files.tree(tmp_path / "out") if name.endswith(".png")]) == 8
+
+
+def test_a_contact_sheet_that_lacks_images_says_so_though_the_format_needs_none(tmp_path, files):
+    path = files.write(tmp_path, files.tasks(5))
+    plan = files.plan()
+    beside = Companions("coco", plan.dataset, plan.selection, "tests", ImageLimits())
+    run_export(read_array(path), replace(plan, images=CloudImages(b""), companions=beside), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "the contact sheet shows 5 of 5 images without their files; the first: task " in card
