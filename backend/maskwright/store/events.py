@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
@@ -12,6 +14,8 @@ from maskwright.store.documents import checked_number, checked_text
 from maskwright.store.records import Event, PendingEvent
 from maskwright.store.schema import events, projects
 from maskwright.store.times import now, to_microseconds, to_text
+
+_log = logging.getLogger(__name__)
 
 MAX_NUMBERS = 2000
 """An event that names more annotations and tasks than this is kept without them: its project is then read whole."""
@@ -61,22 +65,29 @@ class EventHints:
     def pending_events(
         self, limit: int, *, after: int = 0, platform: str | None = None, server: str | None = None
     ) -> list[PendingEvent]:
-        """Events that wait, oldest first, with ids above ``after``; of one platform or server if named."""
-        query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        """Events that wait, oldest first, with ids above ``after``; of one platform or server if named.
+
+        One that cannot be read (a damaged row) is dropped, and its project marked as needing a full reading.
+        """
+        query = select(events).order_by(events.c.id).limit(limit)
         for column, wanted in ((events.c.platform, platform), (events.c.server, server)):
             if wanted is not None:
                 query = query.where(column == wanted)
-        with self.database.read() as connection:
-            return [
-                PendingEvent(
-                    row.id, row.deliveries, to_text(row.received_at),
-                    Event(
-                        row.platform, row.server, row.action, row.project, tuple(json.loads(row.annotations)),
-                        tuple(json.loads(row.tasks)), to_text(row.updated_at), bool(row.authenticated),
-                    ),
-                )
-                for row in connection.execute(query)
-            ]  # fmt: skip
+        while True:
+            with self.database.read() as connection:
+                rows = connection.execute(query.where(events.c.id > after)).all()
+            waiting, unreadable = [], []
+            for row in rows:
+                try:
+                    waiting.append(_pending(row))
+                except (ValueError, TypeError, OverflowError) as error:
+                    _log.error("event %d cannot be read and is dropped: %s", row.id, error)
+                    unreadable.append(row)
+            if unreadable:
+                self._drop(unreadable)
+            if waiting or not rows:
+                return waiting
+            after = rows[-1].id
 
     def finish_events(self, done: Iterable[PendingEvent]) -> int:
         """Forget events that were looked into; one that came again meanwhile goes on waiting. How many went."""
@@ -110,6 +121,13 @@ class EventHints:
 
         self.database.write(work)
 
+    def _drop(self, rows: Sequence[Any]) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(delete(events).where(events.c.id.in_([row.id for row in rows])))
+            self._ask_for_full_sync(connection, {(row.platform, row.server, row.project) for row in rows})
+
+        self.database.write(work)
+
     def _drop_oldest(self, connection: Connection) -> None:
         unproven = events.c.authenticated.is_(False)
         waiting = connection.execute(select(func.count()).select_from(events).where(unproven)).scalar_one()
@@ -131,6 +149,26 @@ class EventHints:
             if number is not None:
                 same = and_(same, projects.c.number == number)
             connection.execute(update(projects).where(same).values(full_sync_needed_at=now()))
+
+
+def _pending(row: Any) -> PendingEvent:
+    event = Event(
+        row.platform, row.server, row.action, row.project, numbers_in(row.annotations), numbers_in(row.tasks),
+        to_text(row.updated_at), bool(row.authenticated),
+    )  # fmt: skip
+    return PendingEvent(row.id, row.deliveries, to_text(row.received_at), event)
+
+
+def numbers_in(text: str) -> tuple[int, ...]:
+    """Numbers of a JSON list.
+
+    Raises:
+        ValueError: If it is no such list.
+    """
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(type(one) is int and 0 <= one < 2**63 for one in found):
+        raise ValueError("not a list of whole numbers")
+    return tuple(found)
 
 
 def _names_too_much(event: Event) -> bool:

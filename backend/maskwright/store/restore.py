@@ -39,12 +39,12 @@ from maskwright.store.backup import FORMAT, MANIFEST, BackupReport, member_of
 from maskwright.store.database import Database
 from maskwright.store.documents import MAX_DOCUMENT_BYTES, checked_text, unpack
 from maskwright.store.schema import REVISION, annotation_rows, corrections, metadata, task_versions, tasks
+from maskwright.store.times import LAST
 
 DEFAULT_MAX_BYTES = 1024**4
 _MAX_MANIFEST_BYTES = 1024**2
 _MAX_LINE_BYTES = MAX_DOCUMENT_BYTES * 3 // 2
 _MAX_RATIO, _SMALL_MEMBER_BYTES = 100, 16 * 1024**2
-_LAST_TIME = 253_402_300_800_000_000  # microseconds to the end of the year 9999
 _SUFFIXES = ("", "-wal", "-shm")
 _BATCH_ROWS, _BATCH_BYTES = 500, 16 * 1024**2
 
@@ -232,7 +232,7 @@ def _value(column: Column[Any], value: Any, where: str) -> Any:
     if isinstance(kind, Integer) and isinstance(value, int) and not isinstance(value, bool):
         bound = 2**63 if isinstance(kind, BigInteger) else 2**31
         if column.name.endswith("_at"):
-            bound = _LAST_TIME
+            bound = LAST
         if -bound <= value < bound:
             return value
     if kind.python_type is str and isinstance(value, str):

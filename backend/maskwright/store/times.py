@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from maskwright.errors import InvalidInput
 
+LAST = 253_402_300_800_000_000
+"""Microseconds from 1970 to the end of the year 9999: no time is this late or later."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -23,9 +26,12 @@ def to_microseconds(text: str, what: str = "time") -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0, (moment - _EPOCH) // _MICROSECOND)
+        found = max(0, (moment - _EPOCH) // _MICROSECOND)
     except (ValueError, TypeError, OverflowError):
-        raise InvalidInput(f"{what} {text!r} is not an ISO 8601 time such as 2026-05-01T12:00:00Z") from None
+        found = LAST
+    if found >= LAST:  # also a zone behind UTC may carry a time beyond the year 9999
+        raise InvalidInput(f"{what} {text!r} is not an ISO 8601 time such as 2026-05-01T12:00:00Z")
+    return found
 
 
 def to_text(microseconds: int | None) -> str:
