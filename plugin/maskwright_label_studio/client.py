@@ -1,27 +1,25 @@
-"""Label Studio's REST API, as far as we need it.
-
-httpx rather than the SDK's client: the SDK takes seconds to import, hides the bodies of refusals that we explain, and
-knows nothing of our guarded transport for addresses that only a request names.
-"""
+"""Label Studio's REST API, as far as we need it."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
-from urllib.parse import urlencode
+from typing import Any
 
-import httpx
 import orjson
 
-from maskwright.errors import InvalidInput, MaskwrightError, NotFound, Refused, Unreachable
-from maskwright.store.remote import AccessDenied, FetchPolicy, fetch_bytes, post_json
-from maskwright_label_studio.credentials import HOW_TO_GET_A_KEY, Credentials
+from maskwright.errors import Unreachable
+from maskwright_label_studio.credentials import Credentials
+from maskwright_label_studio.transports import (
+    ApiError,
+    ForeignNotFound,
+    GuardedTransport,
+    OperatorTransport,
+    Transport,
+)
 
-_TIMEOUT_S = 30.0
+__all__ = ["ApiError", "ForeignNotFound", "GuardedTransport", "LabelStudioClient", "OperatorTransport", "Transport"]
+
 _PAGE = 100
-_SHOWN = 300
-_PRIVATE_ADDRESS_WORDS = ("not allowed", "must not resolve", "reserved", "private network", "banned", "block_local")
 
 PRIVATE_ADDRESS_REMEDY = (
     "Label Studio refuses the backend's private address: start Label Studio with LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false "
@@ -32,125 +30,6 @@ WEBHOOK_MISSING = (
     "Label Studio makes no webhook to a private address while LABEL_STUDIO_SSRF_PROTECTION_ENABLED is on: set it to "
     "false and connect again; until then corrections reach the backend only when it asks"
 )
-
-log = logging.getLogger(__name__)
-
-
-class ApiError(MaskwrightError):
-    """Label Studio answered a request with an error.
-
-    Attributes:
-        remote_status: Its HTTP status.
-        body: Its answer as text.
-    """
-
-    status = 502
-
-    def __init__(self, message: str, remote_status: int, body: str) -> None:
-        super().__init__(message)
-        self.remote_status = remote_status
-        self.body = body
-
-    @property
-    def is_private_address_refusal(self) -> bool:
-        """Whether Label Studio refused the URL of the backend for being on a private network (1.23.1 and later)."""
-        text = self.body.lower()
-        return self.remote_status == 403 and any(word in text for word in _PRIVATE_ADDRESS_WORDS)
-
-
-class Transport(Protocol):
-    """Sends requests to one Label Studio."""
-
-    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
-        """GET; the answer as it came, for answers whose masks are not to be read."""
-        ...
-
-    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
-        """Send and read the JSON answer; ``payload`` None means no body. None for an empty answer."""
-        ...
-
-
-class OperatorTransport:
-    """Requests to the server that the operator configured, with every method and with readable refusals.
-
-    Redirects are not followed: the token stays where it belongs. Without credentials only what is public answers.
-    """
-
-    def __init__(self, base_url: str, credentials: Credentials | None, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._credentials = credentials
-        self._http = httpx.Client(base_url=base_url.rstrip("/"), timeout=timeout_s, trust_env=False)
-
-    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
-        """See ``Transport``."""
-        return self._answer("GET", path, params, None)
-
-    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
-        """See ``Transport``."""
-        return _parsed(self._answer(method, path, params, payload), path)
-
-    def _answer(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> bytes:
-        """The body of the answer; an expired access token is renewed once."""
-        headers = self._credentials.headers() if self._credentials else {}
-        response = self._sent(method, path, params, payload, headers)
-        refused = response.status_code == httpx.codes.UNAUTHORIZED
-        if refused and self._credentials and self._credentials.invalidate(headers):
-            response = self._sent(method, path, params, payload, self._credentials.headers())
-        return self._checked(method, path, response)
-
-    def _sent(
-        self, method: str, path: str, params: Mapping[str, Any], payload: Any, headers: dict[str, str]
-    ) -> httpx.Response:
-        content = None if payload is None else orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
-        sent = headers | ({"Content-Type": "application/json"} if content is not None else {})
-        try:
-            return self._http.request(method, path, params=dict(params) or None, content=content, headers=sent)
-        except httpx.HTTPError as error:
-            reason = type(error).__name__
-            raise Unreachable(f"Label Studio at {self._http.base_url} does not answer: {reason}") from error
-
-    def _checked(self, method: str, path: str, response: httpx.Response) -> bytes:
-        status = response.status_code
-        if status == httpx.codes.UNAUTHORIZED:
-            raise Refused(self._credentials.rejection() if self._credentials else HOW_TO_GET_A_KEY)
-        if status == httpx.codes.NOT_FOUND:
-            raise NotFound(f"Label Studio has no {path}")
-        if response.is_redirect:
-            raise Unreachable(f"Label Studio redirects {path}; configure the address that it redirects to")
-        if response.is_error:
-            what = f"Label Studio answered {method} {path} with {status}: {_detail(response)}"
-            raise ApiError(what, status, response.text)
-        return response.content
-
-
-class GuardedTransport:
-    """GET and POST to a server that only a request named: judged by the same policy as images from there."""
-
-    def __init__(self, base_url: str, credentials: Credentials, policy: FetchPolicy) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._credentials = credentials
-        self._policy = policy
-
-    def fetch(self, path: str, params: Mapping[str, Any]) -> bytes:
-        """See ``Transport``."""
-        try:
-            return fetch_bytes(self._url(path, params), self._policy, self._credentials.headers())
-        except AccessDenied as error:
-            raise Refused(self._credentials.rejection()) from error
-
-    def send(self, method: str, path: str, params: Mapping[str, Any], payload: Any) -> Any:
-        """See ``Transport``."""
-        if method == "GET":
-            return _parsed(self.fetch(path, params), path)
-        if method != "POST":
-            raise InvalidInput(f"{method} is not sent to servers that the operator did not configure")
-        plain = orjson.loads(orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY))
-        try:
-            return post_json(self._url(path, params), plain, self._policy, self._credentials.headers())
-        except AccessDenied as error:
-            raise Refused(self._credentials.rejection()) from error
-
-    def _url(self, path: str, params: Mapping[str, Any]) -> str:
-        return self._base_url + path + (f"?{urlencode(params)}" if params else "")
 
 
 class LabelStudioClient:
@@ -211,6 +90,18 @@ class LabelStudioClient:
             if not answer.get("next"):
                 return
             page += 1
+
+    def lists_project(self, project_id: int) -> bool:
+        """Whether the list of projects shows one; says more than a 404 of the project itself.
+
+        Raises:
+            Unreachable: If what answers is no list of projects.
+        """
+        answer = self.get("/api/projects/", ids=project_id)
+        found = answer.get("results") if isinstance(answer, dict) else None
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise Unreachable("what answers /api/projects/ is not Label Studio's list of projects")
+        return any(one.get("id") == project_id for one in found)
 
     def create_project(self, title: str, label_config: str, **fields: Any) -> dict[str, Any]:
         """Create a project; ``fields`` such as sampling or show_collab_predictions."""
@@ -276,25 +167,3 @@ class LabelStudioClient:
     def export(self, project_id: int, *, export_type: str = "JSON") -> Any:
         """Annotated tasks with their annotations, masks included."""
         return self.get(f"/api/projects/{project_id}/export", exportType=export_type)
-
-
-def _parsed(content: bytes, path: str) -> Any:
-    if not content:
-        return None
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise Unreachable(f"what answers {path} is not Label Studio: no JSON came") from error
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        return response.reason_phrase or "no reason given"
-    if not isinstance(body, dict):
-        return str(body)[:_SHOWN]
-    errors = body.get("validation_errors")
-    fields = errors.items() if isinstance(errors, dict) else ()
-    parts = [f"{key}: {'; '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in fields]
-    return (" ".join(parts) or str(body.get("detail") or "no reason given"))[:_SHOWN]

@@ -10,18 +10,21 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 
-from maskwright.errors import Busy, InvalidInput, MaskwrightError
+from maskwright.errors import Busy, MaskwrightError
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, TaskState, open_store
+from maskwright.store.database import StoreUnavailable
 from maskwright_label_studio.webhook import PLATFORM_NAME, Incoming
 
 ANSWER_S = 0.7
 MAX_WAITING = 1000
 _NOT_IN_TIME = "the corrections database did not take the event in time; the next comparison with the platform will"
+
+_Waiting = tuple[Incoming, "Future[None]"]
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +53,15 @@ class StoreOpener:
             return self._store
 
     def close(self) -> None:
-        """Close it, if it was opened."""
-        with self._lock:
+        """Close it, if it was opened; one that is being opened, maybe for minutes, is left to the process's end."""
+        if not self._lock.acquire(timeout=1.0):
+            return
+        try:
             if self._store is not None:
                 self._store.close()
                 self._store = None
+        finally:
+            self._lock.release()
 
 
 class EventIntake:
@@ -68,8 +75,10 @@ class EventIntake:
     def __init__(self, store: Callable[[], CorrectionsStore], stored: Callable[[], None]) -> None:
         self._store = store
         self._stored = stored
-        self._waiting: deque[tuple[Incoming, Future[None]]] = deque()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="event-intake")
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._closing = False
+        self._thread: threading.Thread | None = None
 
     def take(self, incoming: Incoming) -> None:
         """Store an event, and the correction in it; both are on the disk when this returns.
@@ -79,37 +88,66 @@ class EventIntake:
             Busy: If it was not done in time; it may be stored later all the same.
             MaskwrightError: If the store cannot be opened or written.
         """
-        if len(self._waiting) >= MAX_WAITING:
-            raise Busy("too many events wait for the corrections database; the next comparison brings what they say")
         done: Future[None] = Future()
-        self._waiting.append((incoming, done))
-        self._writer.submit(self._write)
+        with self._changed:
+            if self._closing:
+                raise Busy("the server is ending; the next comparison brings what the event says")
+            if len(self._waiting) >= MAX_WAITING:
+                raise Busy("too many events wait for the corrections database; the next comparison brings their word")
+            self._waiting.append((incoming, done))
+            if self._thread is None or not self._thread.is_alive():
+                # Of a thread pool the process would wait for, however long a locked database keeps it.
+                self._thread = threading.Thread(target=self._run, name="event-intake", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
         try:
             done.result(ANSWER_S)
         except FutureTimeout:
             log.warning("%s", _NOT_IN_TIME)
             raise Busy(_NOT_IN_TIME) from None
 
-    def close(self) -> None:
-        """Write what waits and end the thread."""
-        self._writer.shutdown()
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits and end the thread; after so many seconds, refuse what still waits and let it be."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is None:
+            return
+        thread.join(timeout)
+        with self._changed:
+            refused = list(self._waiting)
+            self._waiting.clear()
+        if thread.is_alive():
+            log.warning("the corrections database does not let go: %d events were not stored", len(refused))
+        for _, done in refused:
+            done.set_exception(Busy(_NOT_IN_TIME))
 
-    def _write(self) -> None:
-        batch = []
-        while self._waiting:
-            batch.append(self._waiting.popleft())
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                batch = list(self._waiting)
+                self._waiting.clear()
+            self._write(batch)
+
+    def _write(self, batch: list[_Waiting]) -> None:
         if len(batch) > 1 and self._written(batch, give_up=False):
             return
         # Alone, so that one that cannot be stored does not cost the others.
         for item in batch:
             self._written([item], give_up=True)
 
-    def _written(self, batch: list[tuple[Incoming, Future[None]]], *, give_up: bool) -> bool:
-        """Store a batch and tell who waits; False if something in it is malformed and ``give_up`` is not set."""
+    def _written(self, batch: list[_Waiting], *, give_up: bool) -> bool:
+        """Store a batch and tell who waits; False if something in it is at fault and ``give_up`` is not set."""
         try:
             self._keep([incoming for incoming, _ in batch])
         except Exception as error:
-            if isinstance(error, InvalidInput) and not give_up:
+            # Of the database itself: it would be the same for each.
+            if not give_up and not isinstance(error, Busy | StoreUnavailable):
                 return False
             if not isinstance(error, MaskwrightError):
                 log.exception("events could not be stored")

@@ -1,7 +1,8 @@
 """The thread of a server that keeps the corrections store equal to Label Studio.
 
 Events that wait in the store are looked into about a second after they came, many at once: the tasks that they name
-are read through the API. And every known project is compared whole now and then, for what no event told.
+are read through the API. And every known project is compared whole now and then, for what no event told. A project
+that cannot be read waits longer and longer, alone: the others go on.
 """
 
 from __future__ import annotations
@@ -9,55 +10,42 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound
+from maskwright.errors import Busy, Cancelled, MaskwrightError, NotFound
 from maskwright.settings import Settings
-from maskwright.store.corrections import CorrectionsStore, PendingEvent
+from maskwright.store.corrections import CorrectionsStore
+from maskwright.store.database import StoreDamaged, StoreUnavailable
 from maskwright_label_studio.access import Access
-from maskwright_label_studio.client import LabelStudioClient
-from maskwright_label_studio.projects import Project, ProjectMemory
-from maskwright_label_studio.sync import SyncReport, synchronise
+from maskwright_label_studio.hints import NamedByEvents, by_project
+from maskwright_label_studio.missing import MISSING_FILE, MissingProjects
+from maskwright_label_studio.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, Patience
+from maskwright_label_studio.projects import ProjectMemory
+from maskwright_label_studio.servers import Servers
+from maskwright_label_studio.sync import ProjectMissing, SyncReport, synchronise
 from maskwright_label_studio.webhook import PLATFORM_NAME
 
 DEBOUNCE_S = 1.0
+MISSING_APART_S = 300.0
+"""A project counts as deleted once it was found missing twice with so much time between."""
+OWED_EVERY_S = 300.0
+"""Seconds between comparisons that are made only because hints were lost, or because strangers' hints ask for one."""
 _EVENTS_AT_ONCE = 1000
-_WHOLE_BEYOND = 300
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
+_EVENTS_KEPT = 2000
 _SHARE = 20
-_WITHOUT_NUMBERS = frozenset({"PROJECT_UPDATED", "START_TRAINING"})
+_OF_THE_STORE = (Busy, StoreDamaged, StoreUnavailable)
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Named:
-    """What the waiting events of one project point at."""
-
-    tasks: set[int] = field(default_factory=set)
-    annotations: set[int] = field(default_factory=set)
-    events: list[PendingEvent] = field(default_factory=list)
-    whole: bool = False
-    proven: bool = False
-
-    def add(self, pending: PendingEvent) -> None:
-        event = pending.event
-        self.events.append(pending)
-        self.tasks.update(event.tasks)
-        self.annotations.update(event.annotations)
-        self.proven |= event.authenticated
-        named_nothing = not event.tasks and not event.annotations
-        self.whole |= named_nothing and event.action not in _WITHOUT_NUMBERS
-        self.whole |= len(self.tasks) + len(self.annotations) > _WHOLE_BEYOND
 
 
 class CorrectionsKeeper:
     """Looks into events and compares projects, in one thread that runs from ``start`` to ``stop``.
 
     Args:
-        settings: Of this process; ``sync_interval_s`` 0 leaves the comparisons out.
+        settings: Of this process; ``sync_interval_s`` 0 leaves out all comparisons but those that are owed because
+            hints were lost.
         store: Opens the store.
         access: Clients of servers.
         projects: What /setup told.
@@ -67,8 +55,9 @@ class CorrectionsKeeper:
         self, settings: Settings, store: Callable[[], CorrectionsStore], access: Access, projects: ProjectMemory
     ) -> None:
         self._interval = settings.sync_interval_s
-        self._operator_url = settings.label_studio_url.rstrip("/")
-        self._store, self._access, self._projects = store, access, projects
+        self._store, self._servers = store, Servers(settings, access, projects)
+        self._missing = MissingProjects(settings.home / MISSING_FILE)
+        self._patience = Patience()
         self._changed = threading.Condition()
         self._events_since = time.monotonic()  # events of an earlier process may wait
         self._events_wait = True
@@ -77,7 +66,8 @@ class CorrectionsKeeper:
         self._pause = 0.0
         self._numbers: dict[str, float] = {"events_looked_into": 0, "comparisons": 0, "failures": 0}
         self._last_comparison: float | None = None
-        self._next_comparison = time.monotonic()
+        self._next_comparison = time.monotonic() + (0.0 if self._interval else OWED_EVERY_S)
+        self._unproven_at = time.monotonic()
 
     def start(self) -> None:
         """Begin; harmless when it runs."""
@@ -86,8 +76,8 @@ class CorrectionsKeeper:
                 self._thread = threading.Thread(target=self._run, name="corrections-keeper", daemon=True)
                 self._thread.start()
 
-    def stop(self, timeout: float = 10.0) -> None:
-        """End the thread after the page in hand, however often this is called."""
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread after the page in hand, however often this is called; wait for that no longer than told."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -110,92 +100,137 @@ class CorrectionsKeeper:
                 **self._numbers,
                 "running": self._thread is not None and self._thread.is_alive(),
                 "events_waiting": self._events_wait,
-                "failing": self._pause > 0,
+                "failing": self._pause > 0 or self._patience.any_rests(),
                 "seconds_since_comparison": -1.0 if last is None else time.monotonic() - last,
             }
 
-    def server_of(self, number: int) -> str:
-        """Address of the Label Studio that has the project of this number: the operator's, else what /setup told."""
-        if self._operator_url:
-            return self._operator_url
-        project = self._projects.of_number(number)
-        return project.hostname.rstrip("/") if project is not None else ""
+    def server_of(self, number: int, key: str = "") -> str:
+        """Address of the Label Studio that has a project, or a name in its place; see ``Servers.of_project``."""
+        return self._servers.of_project(number, key)
 
     def look_into_events(self) -> int:
         """Read what the waiting events point at, and forget them; how many there were.
 
         Raises:
-            MaskwrightError: The last fault, after every project had its turn; what was not read goes on waiting.
+            MaskwrightError: The first fault, after every project had its turn; what was not read goes on waiting.
         """
-        store, done, after = self._store(), 0, 0
-        fault: MaskwrightError | None = None
-        while True:
-            waiting = store.pending_events(_EVENTS_AT_ONCE, after=after, platform=PLATFORM_NAME)
-            named: dict[tuple[str, int], _Named] = {}
-            for pending in waiting:
-                event = pending.event
-                named.setdefault((event.server, event.project or 0), _Named()).add(pending)
-            for (server, number), found in named.items():
-                try:
-                    ours = self._is_ours(store, server, number, proven=found.proven)
-                    if ours and not self._read(server, number, found):
-                        continue
-                except Cancelled:
-                    raise
-                except MaskwrightError as error:
-                    fault = error  # the other projects must not wait for this one
-                    continue
-                done += store.finish_events(found.events)
-                self._count(events_looked_into=len(found.events))
-            if len(waiting) < _EVENTS_AT_ONCE:
-                if fault is not None:
-                    raise fault
-                return done
-            after = waiting[-1].id
+        done, fault = self._look(patiently=False)
+        if fault is not None:
+            raise fault
+        return done
 
     def compare_all(self) -> None:
         """Compare every known project.
 
         Raises:
-            MaskwrightError: The last fault, after every project had its turn.
+            MaskwrightError: The first fault, after every project had its turn.
         """
-        store = self._store()
-        known = {(row.server, row.number) for row in store.projects(platform=PLATFORM_NAME)}
-        known |= {(self.server_of(number), number) for number in self._projects.numbers()}
-        fault: MaskwrightError | None = None
-        for server, number in sorted(known):
-            try:
-                self._synchronise(server, number)
-            except NotFound:
-                log.info("project %d is not there (any more)", number)
-            except Cancelled:
-                raise
-            except MaskwrightError as error:
-                fault = error
+        fault = self._compare(self._known(), patiently=False)
         if fault is not None:
             raise fault
 
-    def _is_ours(self, store: CorrectionsStore, server: str, number: int, *, proven: bool) -> bool:
-        """Whether to look: strangers must not make us copy projects that nobody connected."""
-        known = proven or self._projects.of_number(number) is not None
-        return known or store.find_project(PLATFORM_NAME, server, number) is not None
+    def _look(self, *, patiently: bool) -> tuple[int, Exception | None]:
+        store, done, after = self._store(), 0, 0
+        fault: Exception | None = None
+        left: Counter[tuple[str, int]] = Counter()
+        while True:
+            waiting = store.pending_events(_EVENTS_AT_ONCE, after=after, platform=PLATFORM_NAME)
+            for named in by_project(waiting):
+                where = (named.server, named.number)
+                resting = patiently and self._patience.rests(where)
+                error = None if resting else self._guarded(where, lambda named=named: self._read(store, named))  # type: ignore[misc]
+                fault = fault or error
+                if resting or error is not None:
+                    left[where] += len(named.events)
+                    if left[where] <= _EVENTS_KEPT:
+                        continue
+                    self._ask_for_comparison(store, *where)  # instead of keeping ever more
+                done += store.finish_events(named.events)
+                self._count(events_looked_into=len(named.events))
+            if len(waiting) < _EVENTS_AT_ONCE:
+                return done, fault
+            after = waiting[-1].id
 
-    def _read(self, server: str, number: int, named: _Named) -> bool:
-        """Whether the events are dealt with."""
+    def _compare(self, projects: Iterable[tuple[str, int]], *, patiently: bool) -> Exception | None:
+        fault = None
+        for where in projects:
+            if not (patiently and self._patience.rests(where)):
+                fault = self._guarded(where, lambda where=where: self._synchronise(*where)) or fault  # type: ignore[misc]
+        return fault
+
+    def _known(self) -> list[tuple[str, int]]:
+        rows = self._store().projects(platform=PLATFORM_NAME)
+        return sorted({(row.server, row.number) for row in rows} | self._servers.connected())
+
+    def _owed(self) -> list[tuple[str, int]]:
+        rows = self._store().projects(platform=PLATFORM_NAME)
+        return [(row.server, row.number) for row in rows if row.needs_full_sync]
+
+    def _guarded(self, where: tuple[str, int], work: Callable[[], object]) -> Exception | None:
+        """The fault of one project, which then rests; faults of the store, which all share, are raised."""
         try:
-            if named.whole:
-                return self._synchronise(server, number) is not None
-            return self._synchronise(server, number, tasks=named.tasks, annotations=named.annotations) is not None
-        except NotFound:
-            return True
+            work()
+        except NotFound as error:
+            log.info("project %d: %s", where[1], error)
+        except (Cancelled, *_OF_THE_STORE):
+            raise
+        except Exception as error:
+            pause = self._patience.failed(where)
+            self._count(failures=1)
+            if isinstance(error, MaskwrightError):
+                log.warning("project %d waits: %s; next attempt in %.0f s", where[1], error, pause)
+            else:
+                log.exception("project %d waits for %.0f s", where[1], pause)
+            return error
+        self._patience.succeeded(where)
+        return None
+
+    def _read(self, store: CorrectionsStore, named: NamedByEvents) -> None:
+        server, number = named.server, named.number
+        known = store.find_project(PLATFORM_NAME, server, number)
+        # Strangers must not make us copy projects that nobody connected.
+        if not named.proven and known is None and not self._servers.is_connected(server, number):
+            return
+        if not named.whole:
+            only = {"tasks": named.tasks, "annotations": named.annotations}
+            if self._synchronise(server, number, **only) is None:
+                self._ask_for_comparison(store, server, number)
+            return
+        if named.proven or time.monotonic() >= self._unproven_at:
+            began = time.monotonic()
+            try:
+                if self._synchronise(server, number) is not None:
+                    return
+            finally:
+                if not named.proven:
+                    self._unproven_at = self._after(began, OWED_EVERY_S)
+        self._ask_for_comparison(store, server, number)
+
+    def _ask_for_comparison(self, store: CorrectionsStore, server: str, number: int) -> None:
+        row = store.find_project(PLATFORM_NAME, server, number)
+        if row is not None and not row.needs_full_sync:
+            store.request_full_sync(row.id)
 
     def _synchronise(self, server: str, number: int, **only: Iterable[int]) -> SyncReport | None:
-        client = self._client(server, number)
+        """None if nobody can look: no key is known."""
+        client = self._servers.client(server, number)
         if client is None:
             return None
-        report = synchronise(
-            client, self._store(), number, server=server, cancelled=lambda: self._stopping, **only  # type: ignore[arg-type]
-        )  # fmt: skip
+        store = self._store()
+        missing_for = self._missing.missing_for(server, number)
+        try:
+            report = synchronise(
+                client, store, number, server=server, cancelled=lambda: self._stopping,
+                bury_missing=missing_for is not None and missing_for >= MISSING_APART_S, **only,  # type: ignore[arg-type]
+            )  # fmt: skip
+        except ProjectMissing:
+            self._missing.note(server, number)
+            self._ask_for_comparison(store, server, number)
+            raise
+        if missing_for is not None:
+            self._missing.forget(server, number)
+        if only and report.failures:
+            self._ask_for_comparison(store, server, number)  # the events that named these tasks are forgotten
         self._count(comparisons=not only, failures=len(report.failures))
         if report.new or report.changed or report.deleted:
             log.info(
@@ -203,15 +238,6 @@ class CorrectionsKeeper:
                 number, report.new, report.changed, report.deleted,
             )  # fmt: skip
         return report
-
-    def _client(self, server: str, number: int) -> LabelStudioClient | None:
-        if server != self.server_of(number):
-            return None  # of a server that was configured before; the key must not go there
-        try:
-            return self._access.client(self._projects.of_number(number) or Project(str(number)))
-        except InvalidInput as error:
-            log.warning("Label Studio's address or key is malformed: %s", error)
-            return None
 
     def _run(self) -> None:
         while True:
@@ -222,12 +248,12 @@ class CorrectionsKeeper:
                     return
                 events, self._events_wait = self._events_wait, False
             try:
-                self._turn(events=events)
+                self._turn(events=self._patience.take_due() or events)
                 self._pause = 0.0
             except Cancelled:
                 return
             except Exception as error:
-                self._pause = min(max(2 * self._pause, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                self._pause = min(max(2 * self._pause, FIRST_PAUSE_S), LONGEST_PAUSE_S)
                 self._count(failures=1)
                 again = time.monotonic() + self._pause
                 with self._changed:
@@ -240,24 +266,30 @@ class CorrectionsKeeper:
 
     def _turn(self, *, events: bool) -> None:
         if events:
-            self.look_into_events()
-        if self._interval and time.monotonic() >= self._next_comparison:
-            began = time.monotonic()
-            try:
-                self.compare_all()
-            finally:
-                ended = time.monotonic()
-                # A large project on a slow server must not be compared all the time.
-                self._next_comparison = ended + max(self._interval, _SHARE * (ended - began))
-            with self._changed:
-                self._last_comparison = ended
+            self._servers.adopt(self._store())
+            self._look(patiently=True)
+        began = time.monotonic()
+        if began < self._next_comparison:
+            return
+        try:
+            self._compare(self._known() if self._interval else self._owed(), patiently=True)
+        finally:
+            # A large project on a slow server must not be compared all the time.
+            self._next_comparison = self._after(began, self._interval or OWED_EVERY_S)
+        with self._changed:
+            self._last_comparison = time.monotonic()
+
+    def _after(self, began: float, at_least: float) -> float:
+        ended = time.monotonic()
+        return ended + max(at_least, _SHARE * (ended - began))
 
     def _due_in(self) -> float:
-        waits = [3600.0]
+        now = time.monotonic()
+        waits = [3600.0, self._next_comparison - now]
         if self._events_wait:
-            waits.append(self._events_since + DEBOUNCE_S - time.monotonic())
-        if self._interval:
-            waits.append(self._next_comparison - time.monotonic())
+            waits.append(self._events_since + DEBOUNCE_S - now)
+        if (rested := self._patience.due_in()) is not None and not self._pause:
+            waits.append(rested)
         return min(waits)
 
     def _count(self, **added: float) -> None:

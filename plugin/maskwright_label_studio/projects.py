@@ -68,15 +68,19 @@ class ProjectMemory:
         with self._lock:
             return self._projects.get(key) or Project(key)
 
-    def of_number(self, number: int) -> Project | None:
-        """The project with this number that was set up last, or None if none is known."""
+    def known(self, key: str) -> Project | None:
+        """The project with this key, or None."""
         with self._lock:
-            return next((p for p in reversed(self._projects.values()) if p.id == number), None)
+            return self._projects.get(key)
 
-    def numbers(self) -> set[int]:
-        """Numbers of all known projects."""
+    def of_number(self, number: int) -> list[Project]:
+        """The projects with this number, the one that was set up last at the end; servers number apart."""
+        return [project for project in self.all() if project.id == number]
+
+    def all(self) -> list[Project]:
+        """All known projects, the one that was set up last at the end."""
         with self._lock:
-            return {p.id for p in self._projects.values() if p.id is not None}
+            return list(self._projects.values())
 
     def remember(self, project: Project) -> None:
         """Keep what /setup told."""

@@ -25,7 +25,7 @@ from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project, ProjectMemory
 from maskwright_label_studio.tasks import PredictRequest, project_key
 from maskwright_label_studio.warm import Warmer
-from maskwright_label_studio.webhook import read_event
+from maskwright_label_studio.webhook import check_unproven_size, read_event
 
 WEBHOOK_RULE = "/webhook"
 _MAX_TEXT = 2000
@@ -81,6 +81,7 @@ class LabelStudioBlueprint(Blueprint):
                 model_version=version,
             )
         )
+        self.keeper.wake()  # events may have come before anybody knew whose project it is
         return _json({"model_version": version})
 
     def predict(self) -> Response:
@@ -102,6 +103,8 @@ class LabelStudioBlueprint(Blueprint):
     def webhook(self) -> Response:
         """Store an event, and the correction in one of a proven sender, before it is answered; see ``webhook``."""
         authenticated = bool(g.get("authenticated", False))
+        if not authenticated:
+            check_unproven_size(request.content_length or 0)  # before it is in memory
         data = request.get_data(cache=False)
         incoming = read_event(data, authenticated=authenticated, server_of=self.keeper.server_of)
         if incoming is not None:
@@ -114,7 +117,8 @@ class LabelStudioBlueprint(Blueprint):
         self.keeper.start()
 
     def close(self) -> None:
-        """End it, with everything that was acknowledged on the disk."""
+        """End it, with everything that was acknowledged on the disk; a locked database holds this up for seconds."""
+        self.keeper.stop(timeout=0)
         self._intake.close()
         self.keeper.stop()
         self.store.close()

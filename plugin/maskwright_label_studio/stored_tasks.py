@@ -46,7 +46,7 @@ class Documents:
     def __init__(self, data: bytes, what: str) -> None:
         body = read_body(data, what)
         arrays = [array.translate(None, b" \t\r\n") for array in body.arrays]
-        whole = not _stand_where_they_were(body, arrays)
+        whole = not _stand_where_they_were(body, arrays) if arrays else False
         self.top: dict[str, Any] = orjson.loads(data) if whole else body.document
         self._arrays = [] if whole else [orjson.Fragment(array) for array in arrays]
 
@@ -223,9 +223,22 @@ def _stand_where_they_were(body: RequestBody, arrays: Sequence[bytes]) -> bool:
 
 
 def _in_order(value: Any, places: Iterator[int]) -> bool:
-    if isinstance(value, dict):
-        return all(
-            next(places, None) == found if key == "rle" and type(found) is int else _in_order(found, places)
-            for key, found in value.items()
-        )
-    return all(_in_order(item, places) for item in value) if isinstance(value, list) else True
+    # In the order of the text, and without recursion: documents may be nested as deeply as the parser allows.
+    waiting: list[Iterator[tuple[Any, Any]]] = [_parts(value)]
+    while waiting:
+        for key, found in waiting[-1]:
+            if key == "rle" and type(found) is int:
+                if next(places, None) != found:
+                    return False
+            elif type(found) is dict or type(found) is list:
+                waiting.append(_parts(found))
+                break
+        else:
+            waiting.pop()
+    return True
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    if type(value) is dict:
+        return iter(value.items())
+    return ((None, part) for part in value if type(part) is dict or type(part) is list)

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound, TooLarge
+from maskwright.errors import Cancelled, InvalidInput, MaskwrightError, NotFound, TooLarge, Unreachable
 from maskwright.store.corrections import CorrectionsStore, ProjectRow, TaskState
+from maskwright.store.states import chunks
 from maskwright.store.times import now, to_text
-from maskwright_label_studio.client import LabelStudioClient
+from maskwright_label_studio.client import ForeignNotFound, LabelStudioClient
 from maskwright_label_studio.store_marks import StoreMarks
 from maskwright_label_studio.sync_pages import ProjectPages
 from maskwright_label_studio.webhook import PLATFORM_NAME
@@ -57,6 +58,10 @@ class SyncReport:
 Progress = Callable[[SyncReport], None]
 
 
+class ProjectMissing(NotFound):
+    """Label Studio says that it has no such project (any more), or does not show it to this key."""
+
+
 def synchronise(
     client: LabelStudioClient,
     store: CorrectionsStore,
@@ -68,6 +73,7 @@ def synchronise(
     annotations: Collection[int] = (),
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    bury_missing: bool = False,
 ) -> SyncReport:
     """Make the store equal to a project. Safe to interrupt, to repeat, and beside events and other comparisons.
 
@@ -81,8 +87,11 @@ def synchronise(
         annotations: With ``tasks``: and those on which these annotations are, as far as the store knows.
         progress: Told after each page.
         cancelled: Asked before each page.
+        bury_missing: Whether a project that is not there is recorded as deleted, with everything on it; only for who
+            found it missing before.
 
     Raises:
+        ProjectMissing: If it is not there; with ``bury_missing`` only if the store does not know it either.
         Cancelled: If it was asked to stop; what was stored stays.
         MaskwrightError: If Label Studio or the store does not answer as it should. Single tasks that cannot be read
             are told in ``SyncReport.failures`` instead.
@@ -90,8 +99,9 @@ def synchronise(
     began = to_text(now())
     try:
         project = client.project(number)
-    except NotFound:
-        return _bury_project(store, number, server, began)
+    except NotFound as error:
+        _require_own_word(client, number, error)
+        return _bury_project(store, number, server, began, sure=bury_missing)
     row = store.project(
         PLATFORM_NAME, server, number,
         title=str(project.get("title") or ""), label_config=str(project.get("label_config") or ""),
@@ -107,15 +117,28 @@ def synchronise(
     return run.report
 
 
-def _bury_project(store: CorrectionsStore, number: int, server: str, began: str) -> SyncReport:
+def _require_own_word(client: LabelStudioClient, number: int, error: NotFound) -> None:
+    """Whatever stands before a Label Studio may answer 404; only its own list tells that a project is not there."""
+    if isinstance(error, ForeignNotFound) or not client.version() or client.lists_project(number):
+        raise Unreachable(f"project {number} cannot be read: {error}") from error
+
+
+def _bury_project(store: CorrectionsStore, number: int, server: str, began: str, *, sure: bool) -> SyncReport:
     row = store.find_project(PLATFORM_NAME, server, number)
     if row is None:
-        raise NotFound(f"{server or 'Label Studio'} has no project {number}, or the token does not see it")
+        raise ProjectMissing(f"{server or 'Label Studio'} has no project {number}, or the key does not see it")
     counts = store.counts(row.id)
+    if not sure and counts.tasks:
+        message = (
+            f"{server or 'Label Studio'} has no project {number} any more, or the key does not see it; its "
+            f"{counts.tasks} tasks will be recorded as deleted when it is found missing again"
+        )
+        log.error("%s", message)
+        raise ProjectMissing(message)
     store.bury_unseen(row.id, began)
     store.mark_synced(row.id, began)
     if counts.tasks:
-        log.warning("project %d is no longer there; its %d tasks are kept as deleted", number, counts.tasks)
+        log.error("project %d is no longer there; its %d tasks are kept as deleted", number, counts.tasks)
     return SyncReport(number, row.title, deleted=counts.annotations, gone=True)
 
 
@@ -136,22 +159,21 @@ class _Run:
 
     def compare(self, *, full: bool) -> None:
         """Go through all tasks in order of their numbers."""
-        drawn = self.pages.with_drafts() | self.marks.with_drafts()
-        listing, after = self.pages.marks(), 0
+        drawn = self.pages.with_drafts(self._check) | self.marks.with_drafts()
+        listing, after = self.pages.marks(self._check), 0
         while True:
             asked = to_text(now())
             page = next(listing, None)
             last = page[-1].number if page else None
             known = self.marks.known(after, last)
-            for number in sorted(known.keys() - {mark.number for mark in page or ()}):
-                self._bury(number, asked)
+            self._bury(known.keys() - {mark.number for mark in page or ()}, asked)
             if page is None or last is None:
                 return
             wanted = []
             for mark in page:
                 task = known.get(mark.number)
                 if task is not None and (
-                    task.erased or (task.is_current(mark) and not full and mark.number not in drawn)
+                    task.is_erased(mark) or (task.is_current(mark) and not full and mark.number not in drawn)
                 ):
                     self._count(tasks=1, unchanged=task.submitted + task.skipped)
                 else:
@@ -167,8 +189,8 @@ class _Run:
                 self._fail(page.numbers[0], page.failure)
                 continue
             self._store(page.states, page.asked_at)
-            for number in sorted({*page.numbers} - {state.number for state in page.states}) if maybe_gone else ():
-                self._bury(number, page.asked_at)
+            if maybe_gone:
+                self._bury({*page.numbers} - {state.number for state in page.states}, page.asked_at)
             self._tell()
 
     def _store(self, states: Sequence[TaskState], asked: str) -> None:
@@ -193,10 +215,12 @@ class _Run:
             deleted=sum(not draft for draft, _ in before.keys() - after.keys()), drafts=drafts,
         )  # fmt: skip
 
-    def _bury(self, number: int, asked: str) -> None:
-        heads = self._heads([number])
-        self.store.bury_task(self.row.id, number, asked)
-        self._count(deleted=sum(not draft for draft, _ in heads))
+    def _bury(self, numbers: Collection[int], asked: str) -> None:
+        for part in chunks(sorted(numbers)):
+            self._check()
+            heads = self._heads(part)
+            self.marks.bury_tasks(part, asked)
+            self._count(deleted=sum(not draft for draft, _ in heads))
 
     def _heads(self, numbers: list[int]) -> dict[tuple[bool, int], str]:
         heads = self.store.heads(self.row.id, tasks_only=numbers, documents=False)

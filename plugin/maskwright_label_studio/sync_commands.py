@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.errors import InvalidInput, NotFound
+from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
     from maskwright.store.corrections import CorrectionsStore
     from maskwright_label_studio.client import LabelStudioClient
+    from maskwright_label_studio.missing import MissingProjects
     from maskwright_label_studio.sync import Progress, SyncReport
 
 
@@ -36,6 +37,7 @@ def sync(
     from maskwright.settings import read_settings
     from maskwright.store.corrections import open_store
     from maskwright_label_studio.client import LabelStudioClient
+    from maskwright_label_studio.missing import MISSING_FILE, MissingProjects
     from maskwright_label_studio.webhook import PLATFORM_NAME
 
     settings = read_settings()
@@ -52,24 +54,33 @@ def sync(
                 raise InvalidInput("the store knows no project of this server yet; name one with --project NUMBER")
         else:
             numbers = [project]
+        missing = MissingProjects(settings.home / MISSING_FILE)
         failed = False
         for number in numbers:
-            failed |= _one(client, store, number, server, full)
+            failed |= _one(client, store, number, server, full, missing)
     finally:
         store.close()
     if failed:
         raise typer.Exit(1)
 
 
-def _one(client: LabelStudioClient, store: CorrectionsStore, number: int, server: str, full: bool) -> bool:
-    from maskwright_label_studio.sync import synchronise
+def _one(
+    client: LabelStudioClient, store: CorrectionsStore, number: int, server: str, full: bool, missing: MissingProjects
+) -> bool:
+    from maskwright_label_studio.sync import ProjectMissing, synchronise
 
+    # Who asks again after having been told that the project is missing means it.
+    known_missing = missing.missing_for(server, number) is not None
     try:
         with _bar(number) as progress:
-            report = synchronise(client, store, number, server=server, full=full, progress=progress)
-    except NotFound as error:
+            report = synchronise(
+                client, store, number, server=server, full=full, progress=progress, bury_missing=known_missing
+            )
+    except ProjectMissing as error:
+        missing.note(server, number)
         typer.echo(f"maskwright: {error}", err=True)
         return True
+    missing.forget(server, number)
     typer.echo(summary(report))
     for task, reason in report.failures:
         typer.echo(f"maskwright: project {number}, task {task}: {reason}", err=True)

@@ -27,24 +27,28 @@ import orjson
 from maskwright.errors import InvalidInput, MaskwrightError, NotFound, Unreachable
 from maskwright.store.records import TaskState
 from maskwright.store.times import now, to_text
-from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.client import ApiError, ForeignNotFound, LabelStudioClient
 from maskwright_label_studio.stored_tasks import Documents, number_of, task_states
 
 PAGE_BYTES = 8 * 1024**2
 _FIRST_PAGE, _MOST_PER_PAGE = 10, 100
 _UNREADABLE = (ApiError, InvalidInput, Unreachable)
 _MARKS_PER_PAGE = 1000
-_MARK_FIELDS = "id,updated_at,total_annotations,cancelled_annotations"
+_MARK_FIELDS = "id,created_at,updated_at,total_annotations,cancelled_annotations"
 
 
 @dataclass(frozen=True)
 class TaskMark:
-    """What tells whether a task changed: its number, the time of its last change, how many annotations it has."""
+    """What tells whether a task changed: its number, the time of its last change, how many annotations it has.
+
+    ``created_at`` (empty if not told) tells it from an earlier task of the same number.
+    """
 
     number: int
     updated_at: str
     submitted: int
     skipped: int
+    created_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,26 +81,27 @@ class ProjectPages:
         self._project = number
         self._page_size = _FIRST_PAGE
 
-    def marks(self) -> Iterator[list[TaskMark]]:
-        """Marks of all tasks in order of their numbers, up to a thousand at a time.
+    def marks(self, before: Callable[[], None] | None = None) -> Iterator[list[TaskMark]]:
+        """Marks of all tasks in order of their numbers, up to a thousand at a time; ``before`` as in ``read_all``.
 
         Raises:
             InvalidInput: If an answer is not one of Label Studio.
             MaskwrightError: What ``LabelStudioClient`` raises.
         """
-        for page in self._listed([], _MARK_FIELDS):
+        for page in self._listed([], _MARK_FIELDS, before):
             yield [
                 TaskMark(
                     number_of(task, "a task"), str(task.get("updated_at") or ""),
                     int(task.get("total_annotations") or 0), int(task.get("cancelled_annotations") or 0),
+                    str(task.get("created_at") or ""),
                 )
                 for task in page
             ]  # fmt: skip
 
-    def with_drafts(self) -> set[int]:
-        """Numbers of the tasks that someone has an unfinished drawing of."""
+    def with_drafts(self, before: Callable[[], None] | None = None) -> set[int]:
+        """Numbers of the tasks that someone has an unfinished drawing of; ``before`` as in ``read_all``."""
         wanted = {"filter": "filter:tasks:draft_exists", "operator": "equal", "type": "Boolean", "value": True}
-        return {number_of(task, "a task") for page in self._listed([wanted], "id") for task in page}
+        return {number_of(task, "a task") for page in self._listed([wanted], "id", before) for task in page}
 
     def read(self, numbers: Sequence[int]) -> tuple[list[TaskState], int]:
         """The named tasks with everything on them; those that are gone are left out.
@@ -166,13 +171,19 @@ class ProjectPages:
     def _drafts(self, task: int) -> Documents:
         try:
             data = self._client.fetch(f"/api/tasks/{task}/drafts")
+        except ForeignNotFound as error:
+            raise InvalidInput(str(error)) from error
         except NotFound:
             data = b"[]"  # deleted since the page was made; the next comparison finds it gone
         return Documents(b'{"drafts":' + data + b"}", f"the list of drafts of task {task}")
 
-    def _listed(self, filters: list[dict[str, Any]], fields: str) -> Iterator[list[dict[str, Any]]]:
+    def _listed(
+        self, filters: list[dict[str, Any]], fields: str, before: Callable[[], None] | None
+    ) -> Iterator[list[dict[str, Any]]]:
         after = 0
         while True:
+            if before is not None:
+                before()
             later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
             answer = self._client.get(
                 "/api/tasks", project=self._project, page_size=_MARKS_PER_PAGE, include=fields,

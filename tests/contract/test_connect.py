@@ -143,7 +143,7 @@ def test_a_wrong_address_is_named_as_the_fault():
 def test_the_whole_refusal_of_a_connection_is_passed_on(recording):
     import httpx
 
-    from maskwright_label_studio.client import _detail
+    from maskwright_label_studio.transports import _detail
 
     recorded = recording("rest-exchanges")["exchanges"]["connect_bad_url"]
     assert "health check failed" in _detail(httpx.Response(recorded["status"], json=recorded["response"]))

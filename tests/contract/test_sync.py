@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from maskwright.errors import Cancelled, NotFound, Unreachable
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, Event, open_store
-from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.client import ApiError, ForeignNotFound, LabelStudioClient
 from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.live_tasks import live_tasks
 from maskwright_label_studio.projects import Project, ProjectMemory
 from maskwright_label_studio.reader import LabelStudioReader
 from maskwright_label_studio.stored_tasks import Documents
-from maskwright_label_studio.sync import synchronise
+from maskwright_label_studio.sync import ProjectMissing, synchronise
 from maskwright_label_studio.sync_pages import PAGE_BYTES
 
 SERVER = "https://labels.example.org"
@@ -81,6 +81,21 @@ class Platform:
         self.tasks[task]["annotations"] = [a for a in self.tasks[task]["annotations"] if a["id"] != number]
         self.touch(task)
 
+    def move(self, number: int, task: int) -> None:
+        """As Label Studio's removal of duplicate tasks does it: the annotation keeps its time."""
+        found = self.annotation(number)
+        self.tasks[found["task"]]["annotations"].remove(found)
+        self.touch(found["task"])
+        found["task"] = task
+        self.tasks[task]["annotations"].append(found)
+        self.touch(task)
+
+    def rename_label(self, number: int, name: str) -> None:
+        """As Label Studio's bulk renaming of labels does it: likewise."""
+        found = self.annotation(number)
+        found["result"] = [{"id": "r", "value": {"brushlabels": [name]}}]
+        self.touch(found["task"])
+
     def remove_task(self, task: int) -> None:
         del self.tasks[task]
         self.drafts.pop(task, None)
@@ -120,6 +135,8 @@ class Platform:
             return orjson.dumps(
                 [draft | {"created_ago": f"{next(self._moments)} minutes"} for draft in drafts.values()]
             )
+        if path == "/api/projects/":
+            return orjson.dumps({"results": [] if self.project is None else [self.project]})
         if path == "/api/tasks" and self.project is not None:
             return orjson.dumps(self._page(params))
         raise NotFound(f"Label Studio has no {path}")
@@ -329,16 +346,60 @@ def test_a_platform_that_does_not_answer_buries_nothing(platform, store):
 def test_a_deleted_project_is_kept_as_deleted_and_an_unknown_one_is_said_to_be(platform, store):
     platform.project, project = None, platform.project
     with pytest.raises(NotFound, match="has no project 7"):
-        sync(platform, store)
+        sync(platform, store, bury_missing=True)
     platform.project = project
     sync(platform, store)
     platform.project = None
-    report = sync(platform, store)
+    report = sync(platform, store, bury_missing=True)
     assert report.gone
     assert report.deleted == 25
     assert everything(store) == {}
     platform.project = project
     sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+def test_a_project_that_is_missing_for_the_first_time_is_told_and_not_buried(platform, store, caplog):
+    sync(platform, store)
+    kept, platform.project = platform.everything(), None
+    with pytest.raises(ProjectMissing, match=r"no project 7 any more.*25 tasks will be recorded as deleted"):
+        sync(platform, store)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert everything(store) == kept
+
+
+def test_a_404_of_whatever_stands_before_the_platform_buries_nothing(platform, store):
+    sync(platform, store)
+    original = platform.fetch
+    for broken in ("project", "list", "version"):
+
+        def fetch(path: str, params: Mapping[str, Any], broken: str = broken) -> bytes:
+            if path == f"/api/projects/{NUMBER}/":
+                raise (ForeignNotFound if broken == "project" else NotFound)("nothing here")
+            if path == "/api/projects/":
+                return b'{"results": "hello"}' if broken == "list" else b'{"results": []}'
+            if path == "/api/version" and broken == "version":
+                raise Unreachable("no JSON came")
+            return original(path, params)
+
+        platform.fetch = fetch  # type: ignore[method-assign]
+        with pytest.raises(Unreachable):
+            sync(platform, store, bury_missing=True)
+        assert everything(store) == platform.everything()
+
+
+def test_a_project_that_is_still_listed_is_not_missing(platform, store):
+    sync(platform, store)
+    original = platform.fetch
+
+    def hidden(path: str, params: Mapping[str, Any]) -> bytes:
+        if path == f"/api/projects/{NUMBER}/":
+            raise NotFound("nothing here")
+        return original(path, params)
+
+    platform.fetch = hidden  # type: ignore[method-assign]
+    with pytest.raises(Unreachable, match="project 7 cannot be read"):
+        sync(platform, store, bury_missing=True)
     assert everything(store) == platform.everything()
 
 
@@ -367,7 +428,12 @@ def test_whatever_people_do_between_comparisons_the_store_follows(tmp_path_facto
         if numbers:
             number = random_.choice(numbers)
             changed = [{"id": str(random_.random())}]
-            actions += [partial(platform.edit, number, result=changed), partial(platform.remove, number)]
+            actions += [
+                partial(platform.edit, number, result=changed),
+                partial(platform.remove, number),
+                partial(platform.rename_label, number, random_.choice(["Star", "Moon"])),
+                partial(platform.move, number, task),
+            ]
         random_.choice(actions)()
     sync(platform, store)
     assert everything(store) == platform.everything()

@@ -231,6 +231,66 @@ def test_the_projects_token_is_neither_logged_nor_stored(guarded, payload, name,
         assert b"secret" not in head.stored.document
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "yesterday", "", "2026-13-01", "9" * 5000, 7,
+        None, {}, "-2026-11-21",
+    ],
+)  # fmt: skip
+def test_absurd_times_of_strangers_harm_nothing(guarded, payload, told):
+    body = payload("webhook-annotation-created")
+    body["annotation"]["updated_at"] = body["project"]["created_at"] = body["project"]["updated_at"] = told
+    for action in ("ANNOTATION_UPDATED", "PROJECT_UPDATED"):
+        sent = {key: body[key] for key in ("project", "task")} | {"action": action}
+        sent |= {"annotation": body["annotation"]} if action == "ANNOTATION_UPDATED" else {}
+        assert guarded.http.post("/webhook", json=sent).status_code == 200
+    assert [event.updated_at for event in waiting(guarded)] == ["", ""]
+    assert guarded.http.post("/webhook", json=payload("webhook-annotation-created"), headers=PROVEN).status_code == 200
+    assert len(heads(guarded)) == 1
+    guarded.app.blueprints["label_studio"].keeper.look_into_events()
+    assert guarded.http.get("/metrics", headers=PROVEN).status_code == 200
+
+
+@pytest.mark.parametrize("depth", [300, 480, 600, 5000])
+@pytest.mark.parametrize("headers", [{}, PROVEN])
+def test_deeply_nested_events_are_taken_or_refused_and_never_an_error_of_the_server(guarded, headers, depth):
+    for long in ('"rle":[1,2],', ""):  # cut and uncut
+        parts = b"[" * depth + b"]" * depth
+        padding = b'"y":"' + b"y" * 40_000 + b'",'
+        body = b'{"action":"ANNOTATION_UPDATED","project":{"id":1},' + padding + long.encode() + b'"x":' + parts + b"}"
+        assert guarded.http.post("/webhook", data=body, headers=headers).status_code in (200, 400)
+
+
+def test_strangers_cannot_make_the_server_read_endless_events(guarded):
+    opening = b'{"action":"ANNOTATION_UPDATED","project":{"id":1},"x":['
+    many = opening + b"[]," * 2_500_000 + b"[]]}"
+    started = time.monotonic()
+    refused = guarded.http.post("/webhook", data=many)
+    assert time.monotonic() - started < 0.5
+    assert refused.status_code == 413
+    assert "lists and objects" in refused.json["error"]
+    long = opening + b'"' + b"x" * 9_000_000 + b'"]}'
+    refused = guarded.http.post("/webhook", data=long)
+    assert refused.status_code == 413
+    assert "8 MB" in refused.json["error"]
+    assert "maskwright connect" in refused.json["error"]
+    assert guarded.http.post("/webhook", data=long, headers=PROVEN).status_code == 200
+
+
+def test_of_strangers_only_plausible_numbers_are_kept_and_not_too_many(guarded):
+    def post(numbers, headers=None):
+        body = {"action": "ANNOTATIONS_DELETED", "project": {"id": 1}, "annotations": [{"id": n} for n in numbers]}
+        assert guarded.http.post("/webhook", json=body, headers=headers).status_code == 200
+        return waiting(guarded)[-1].annotations
+
+    assert post([5, -1, 2**31, 2**40, 7]) == (5, 7)
+    assert post(range(301)) == (), "its project is compared instead"
+    assert len(post(range(301), PROVEN)) == 301
+    outside = {"action": "ANNOTATION_UPDATED", "project": {"id": 2**63}}
+    assert guarded.http.post("/webhook", json=outside).status_code == 400
+
+
 def test_events_that_nobody_knows_yet_are_acknowledged_and_forgotten(backend, payload):
     body = payload("webhook-annotation-created") | {"action": "LABEL_LINK_CREATED"}
     assert backend.http.post("/webhook", json=body).json == {"status": "ignored"}
