@@ -29,6 +29,7 @@ def database(request, tmp_path):
         opened = request.getfixturevalue("shared_postgres")
         names = ", ".join(metadata.tables)
         opened.write(lambda connection: connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        opened.identities.clear()
         yield opened
         return
     opened = Database(path=tmp_path / "home" / "corrections.sqlite3")

@@ -99,7 +99,7 @@ class CorrectionsStore(CorrectionsReading, CorrectionsWriting, EventHints, Regis
         known = self.find_project(platform, server, number)
         if known is not None and all(getattr(known, name) == value for name, value in told.items()):
             return known
-        return self.database.write(work)
+        return self._met(self.database.write(work))
 
     def find_project(self, platform: str, server: str, number: int) -> ProjectRow | None:
         """The project of that number at that server, or None if the store does not know it."""
@@ -108,7 +108,11 @@ class CorrectionsStore(CorrectionsReading, CorrectionsWriting, EventHints, Regis
         )
         with self.database.read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else project_row(row)
+        return None if row is None else self._met(project_row(row))
+
+    def _met(self, row: ProjectRow) -> ProjectRow:
+        self.database.identities.setdefault(row.id, (row.platform, row.server, row.number))
+        return row
 
     def projects(self, *, platform: str | None = None, server: str | None = None) -> list[ProjectRow]:
         """All known projects, oldest first; of one platform or server if named."""

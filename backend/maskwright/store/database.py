@@ -51,6 +51,8 @@ class Database:
 
     def __init__(self, url: str = "", path: Path | None = None) -> None:
         self.path: Path | None = None
+        # Which project a number of the store's own meant when this process met it first (``require_project``).
+        self.identities: dict[int, tuple[str, str, int]] = {}
         # SQLite makes writers poll for their turn, and some wait for seconds; threads of one process can queue.
         self._turn = threading.Lock()
         if url and not url.startswith("sqlite:"):

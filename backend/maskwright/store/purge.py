@@ -1,70 +1,35 @@
 """Erasure requests: what an image or a person left is taken out of the store for good; that it was there stays known.
 
 Documents are overwritten with NULL (all states, not only those in force), their rows stay as tombstones with reason and
-time, and the platform showing them again does not bring them back. Afterwards the database is rewritten, so that no
-page keeps a remnant: ``VACUUM`` and a truncated journal on SQLite (whose ``secure_delete`` has overwritten the bytes
-already), ``VACUUM FULL`` on PostgreSQL. Backups made earlier are not reached.
+time, and the platform showing them again does not bring them back; only what it created since may take their numbers.
+Afterwards the database is rewritten, so that no page keeps a remnant: ``VACUUM`` and a truncated journal on SQLite
+(whose ``secure_delete`` has overwritten the bytes already), ``VACUUM FULL`` on PostgreSQL. Backups made earlier are not
+reached.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, select
 
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.store.database import Database
+from maskwright.store.erasure import LOCKED, Erasure, PurgeReport
 from maskwright.store.reading import document_of
 from maskwright.store.registers import source_digest
-from maskwright.store.schema import (
-    annotation_rows,
-    corrections,
-    images,
-    proposals,
-    snapshot_corrections,
-    snapshot_erasures,
-    snapshot_items,
-    snapshots,
-    task_versions,
-    tasks,
-)
-from maskwright.store.states import chunks
-from maskwright.store.times import now
+from maskwright.store.schema import corrections, images, proposals, snapshots, task_versions, tasks
+
+__all__ = ["PurgeReport", "purge_annotator", "purge_image"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PAGE = 200
 _TRUNCATE_ATTEMPTS, _TRUNCATE_PAUSE_S = 20, 0.25
-
-
-@dataclass(frozen=True)
-class PurgeReport:
-    """What was erased (or would be, in a rehearsal).
-
-    Attributes:
-        tasks: Tasks erased with everything on them.
-        annotations: Annotations and drafts erased.
-        corrections: Their states, history included.
-        proposals: Model proposals erased.
-        images: Rows of facts about images removed.
-        snapshots: Names of the snapshots that lost something and are marked.
-        copies: Other addresses of the same content, still there: erase by SHA-256 to reach them.
-        rewritten: Whether the database files were rewritten, so that no remnant is left in them.
-    """
-
-    tasks: int = 0
-    annotations: int = 0
-    corrections: int = 0
-    proposals: int = 0
-    images: int = 0
-    snapshots: tuple[str, ...] = ()
-    copies: tuple[str, ...] = ()
-    rewritten: bool = False
 
 
 class _Rehearsal(MaskwrightError):
@@ -109,12 +74,13 @@ def purge_image(
         copies = sorted(set(connection.execute(others).scalars()) - sources) if facts else []
         found = list(_tasks_showing(connection, sources, project_id))
         removed = connection.execute(delete(images).where(wanted, *here)).rowcount
-        erasure = _Erasure(connection, reason)
+        erasure = Erasure(connection, reason)
         for task_id, project, number in found:
             erasure.task(task_id, project, number)
+        erasure.again(project_id)
         return _finish(erasure.report(images=removed, copies=tuple(copies)), rehearse)
 
-    return _run(database, work)
+    return _run(database, work, rehearse)
 
 
 def purge_annotator(
@@ -126,6 +92,8 @@ def purge_annotator(
     rehearse: bool = False,
 ) -> PurgeReport:
     """Erase every annotation and draft that a person made, in all its states, and the person's name with them.
+
+    Where the platform gave the number of an annotation of that person to somebody else, theirs stays.
 
     Args:
         database: The store's database.
@@ -141,20 +109,12 @@ def purge_annotator(
         raise InvalidInput("say which annotator: the number or address that the platform knows the person by")
 
     def work(connection: Connection) -> PurgeReport:
-        query = (
-            select(annotation_rows.c.id)
-            .join(corrections, corrections.c.annotation_id == annotation_rows.c.id)
-            .where(corrections.c.person == person)
-        )
-        if project_id is not None:
-            query = query.where(annotation_rows.c.project_id == project_id)
-        found = connection.execute(query.distinct().order_by(annotation_rows.c.id)).scalars().all()
-        erasure = _Erasure(connection, reason)
-        for part in chunks(found):
-            erasure.annotations(annotation_rows.c.id.in_(part), person=None)
+        erasure = Erasure(connection, reason)
+        erasure.person(person, project_id)
+        erasure.again(project_id)
         return _finish(erasure.report(), rehearse)
 
-    return _run(database, work)
+    return _run(database, work, rehearse)
 
 
 def _finish(report: PurgeReport, rehearse: bool) -> PurgeReport:
@@ -163,9 +123,15 @@ def _finish(report: PurgeReport, rehearse: bool) -> PurgeReport:
     return report
 
 
-def _run(database: Database, work: Any) -> PurgeReport:
+def _run(database: Database, work: Callable[[Connection], PurgeReport], rehearse: bool) -> PurgeReport:
+    def alone(connection: Connection) -> PurgeReport:
+        if not rehearse and not database.is_sqlite:  # SQLite has one writer anyway
+            names = ", ".join(table.name for table in LOCKED)
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+        return work(connection)
+
     try:
-        report: PurgeReport = database.write(work)
+        report = database.write(alone)
     except _Rehearsal as rehearsal:
         return rehearsal.report
     # Also when nothing matched: an earlier purge may have been stopped before this.
@@ -176,7 +142,7 @@ def _rewrite(database: Database) -> bool:
     try:
         with database.outside_transactions() as connection:
             if not database.is_sqlite:
-                for table in (task_versions, corrections, proposals, images):
+                for table in (task_versions, corrections, proposals, images, snapshots):
                     connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
                 return True
             connection.exec_driver_sql("VACUUM")
@@ -225,72 +191,3 @@ def _names(value: Any, sources: set[str]) -> bool:
         elif isinstance(one, list):
             waiting.extend(one)
     return False
-
-
-class _Erasure:
-    """One erasure inside one transaction, and what it came to."""
-
-    def __init__(self, connection: Connection, reason: str) -> None:
-        self._connection, self._reason, self._at = connection, reason, now()
-        self._counts: dict[str, int] = defaultdict(int)
-        # Per snapshot: tasks that lost something, and how many states did.
-        self._lost: dict[int, tuple[set[int], int]] = defaultdict(lambda: (set(), 0))
-
-    def task(self, task_id: int, project_id: int, number: int) -> None:
-        """Erase a task, everything on it and everything proposed for it."""
-        here = and_(annotation_rows.c.project_id == project_id, annotation_rows.c.task_number == number)
-        versions = select(task_versions.c.id).where(task_versions.c.task_id == task_id)
-        held = select(snapshot_items.c.snapshot_id).where(snapshot_items.c.task_version_id.in_(versions))
-        self.annotations(here)
-        for snapshot_id in self._connection.execute(held).scalars():
-            self._lost[snapshot_id][0].add(number)
-        self._execute(update(task_versions).where(task_versions.c.task_id == task_id).values(document=None))
-        made_for = and_(proposals.c.project_id == project_id, proposals.c.task_number == number)
-        self._counts["proposals"] += self._execute(
-            update(proposals).where(made_for, proposals.c.document.is_not(None)).values(document=None)
-        )
-        tombstone = {"erased_at": self._at, "erased_reason": self._reason}
-        self._counts["tasks"] += self._execute(update(tasks).where(tasks.c.id == task_id).values(tombstone))
-
-    def annotations(self, which: ColumnElement[bool], **more: Any) -> None:
-        """Erase annotations and drafts in all their states; ``more`` are further columns to overwrite."""
-        ids = select(annotation_rows.c.id).where(which)
-        states = and_(corrections.c.annotation_id.in_(ids), corrections.c.document.is_not(None))
-        frozen = (
-            select(snapshot_corrections.c.snapshot_id, snapshot_corrections.c.task_number, func.count())
-            .join(corrections, corrections.c.id == snapshot_corrections.c.correction_id)
-            .where(states)
-            .group_by(snapshot_corrections.c.snapshot_id, snapshot_corrections.c.task_number)
-        )
-        for snapshot_id, number, drawn in self._connection.execute(frozen).all():
-            lost_tasks, lost_states = self._lost[snapshot_id]
-            lost_tasks.add(number)
-            self._lost[snapshot_id] = (lost_tasks, lost_states + drawn)
-        self._counts["corrections"] += self._execute(update(corrections).where(states).values(document=None))
-        self._execute(update(corrections).where(corrections.c.annotation_id.in_(ids)).values(lead_time=None, **more))
-        unmarked = and_(which, annotation_rows.c.erased_at.is_(None))
-        tombstone = {"erased_at": self._at, "erased_reason": self._reason}
-        self._counts["annotations"] += self._execute(update(annotation_rows).where(unmarked).values(tombstone))
-
-    def report(self, images: int = 0, copies: tuple[str, ...] = ()) -> PurgeReport:
-        """Mark the snapshots that lost something and sum up."""
-        rows = [
-            {
-                "snapshot_id": snapshot_id, "erased_at": self._at, "reason": self._reason,
-                "tasks": len(lost_tasks), "corrections": lost_states,
-            }
-            for snapshot_id, (lost_tasks, lost_states) in sorted(self._lost.items())
-        ]  # fmt: skip
-        names: list[str] = []
-        if rows:
-            self._connection.execute(insert(snapshot_erasures), rows)
-        for part in chunks(sorted(self._lost)):
-            named = select(snapshots.c.name).where(snapshots.c.id.in_(part)).order_by(snapshots.c.id)
-            names += self._connection.execute(named).scalars()
-        tasks, drawn, states, made = (
-            self._counts[name] for name in ("tasks", "annotations", "corrections", "proposals")
-        )
-        return PurgeReport(tasks, drawn, states, made, images, tuple(names), copies)
-
-    def _execute(self, statement: Any) -> int:
-        return int(self._connection.execute(statement).rowcount)

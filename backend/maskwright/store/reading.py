@@ -94,7 +94,7 @@ class CorrectionsReading:
                 annotation_rows.c.project_id == project_id, annotation_rows.c.draft.is_(draft),
                 annotation_rows.c.number == number, corrections.c.document.is_not(None),
             )
-            .order_by(corrections.c.updated_at, corrections.c.digest)
+            .order_by(corrections.c.updated_at, corrections.c.seen_at, corrections.c.digest, corrections.c.task_number)
         )  # fmt: skip
         with self.database.read() as connection:
             return [_stored(row, True) for row in connection.execute(query)]
@@ -178,12 +178,13 @@ def document_of(row: Any) -> bytes:
 
 
 def newest_proposals(connection: Connection, project_id: int, numbers: Sequence[int]) -> dict[int, list[Any]]:
-    """Per task: the newest state of every proposal made for it, in the order of their numbers; without documents."""
+    """Per task: the newest state of every proposal that it has now, in order of their numbers; without documents."""
     query = (
         select(proposals.c.id, proposals.c.task_number, proposals.c.number, proposals.c.digest)
         .where(proposals.c.project_id == project_id, proposals.c.task_number.in_(numbers))
-        .where(proposals.c.document.is_not(None))
-        .order_by(proposals.c.task_number, proposals.c.number, proposals.c.updated_at.desc(), proposals.c.digest.desc())
+        .where(proposals.c.document.is_not(None), proposals.c.seen_at > proposals.c.deleted_at)
+        .order_by(proposals.c.task_number, proposals.c.number)
+        .order_by(proposals.c.updated_at.desc(), proposals.c.seen_at.desc(), proposals.c.digest.desc())
     )
     found: dict[int, list[Any]] = defaultdict(list)
     for row in connection.execute(query):

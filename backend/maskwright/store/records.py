@@ -124,7 +124,10 @@ class TaskState:
         updated_at: ISO 8601 time of the task's last change, or empty.
         annotations: Annotations and drafts on it.
         proposals: Predictions on it.
-        complete: Whether ``annotations`` holds every annotation and draft of the task: others are then buried.
+        complete: Whether ``annotations`` holds every annotation and draft of the task, and ``proposals`` every
+            prediction: others are then buried.
+        created_at: ISO 8601 time at which the platform made the task, or empty. Platforms may give the number of a
+            deleted task out again; what was erased comes back only as something made since.
     """
 
     number: int
@@ -133,6 +136,7 @@ class TaskState:
     annotations: tuple[Stored, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     complete: bool = False
+    created_at: str = ""
 
 
 @dataclass(frozen=True)

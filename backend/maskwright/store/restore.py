@@ -231,7 +231,7 @@ def _value(column: Column[Any], value: Any, where: str) -> Any:
         return float(value)
     if isinstance(kind, Integer) and isinstance(value, int) and not isinstance(value, bool):
         bound = 2**63 if isinstance(kind, BigInteger) else 2**31
-        if column.name.endswith("_at"):
+        if column.name.endswith(("_at", "_until")):
             bound = LAST
         if -bound <= value < bound:
             return value

@@ -77,7 +77,8 @@ tasks = Table(
     Column("head_id", _Id),  # the version in force; no foreign key, for the two tables would need each other
     Column("seen_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger, nullable=False),
-    Column("erased_at", BigInteger),
+    Column("erased_at", BigInteger),  # NULL again when the platform gives the number to something new
+    Column("erased_until", BigInteger),  # what was created later is not what was erased; never NULL again
     Column("erased_reason", Text),
     UniqueConstraint("project_id", "number", name="one_task"),
 )
@@ -88,6 +89,7 @@ task_versions = Table(
     Column("id", _Id, primary_key=True),
     Column("task_id", _Id, ForeignKey("tasks.id"), nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),  # by the last reading that showed this very version; 0: none did
     Column("digest", String(64), nullable=False),
     Column("nbytes", BigInteger, nullable=False),
     Column("document", LargeBinary),
@@ -107,6 +109,7 @@ annotation_rows = Table(
     Column("seen_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger, nullable=False),
     Column("erased_at", BigInteger),
+    Column("erased_until", BigInteger),
     Column("erased_reason", Text),
     UniqueConstraint("project_id", "draft", "number", name="one_annotation"),
     Index("annotations_by_task", "project_id", "task_number", "draft", "number"),
@@ -122,6 +125,7 @@ corrections = Table(
     Column("person", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
     Column("lead_time", Float(53)),
     Column("proposal_number", BigInteger),
     Column("model_version", Text),
@@ -129,8 +133,10 @@ corrections = Table(
     Column("nbytes", BigInteger, nullable=False),
     Column("document", LargeBinary),
     Column("stored_at", BigInteger, nullable=False),
-    UniqueConstraint("annotation_id", "updated_at", "digest", name="one_correction"),
+    # The platform may move an annotation to another task and change neither its time nor its document.
+    UniqueConstraint("annotation_id", "updated_at", "digest", "task_number", name="one_correction"),
     Index("corrections_by_person", "person"),
+    Index("corrections_by_task", "task_number"),
 )
 
 proposals = Table(
@@ -141,6 +147,8 @@ proposals = Table(
     Column("task_number", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger, nullable=False),
     Column("model_version", Text, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("nbytes", BigInteger, nullable=False),

@@ -1,24 +1,25 @@
 """Many states of tasks, annotations and proposals stored in one transaction.
 
-What is in force already costs one row of a SELECT and one of an UPDATE (its sighting); only new states are inserted.
+What is in force already costs one row of a SELECT and two of an UPDATE (its sighting); only new states are inserted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, case, select, update
 
-from maskwright.annotated import AnnotationKind
-from maskwright.errors import InvalidInput, NotFound
-from maskwright.store.documents import checked_number, checked_text, pack
-from maskwright.store.records import Proposal, Stored, TaskState
-from maskwright.store.schema import NEVER, annotation_rows, corrections, projects, proposals, task_versions, tasks
-from maskwright.store.times import now, to_microseconds
+from maskwright.errors import NotFound
+from maskwright.store.database import Database
+from maskwright.store.faults import StoreUnavailable
+from maskwright.store.proposing import store_proposals
+from maskwright.store.records import TaskState
+from maskwright.store.schema import NEVER, annotation_rows, corrections, projects, task_versions, tasks
+from maskwright.store.state_rows import correction_row, proposal_row, task_row
+from maskwright.store.times import now
 
 T = TypeVar("T")
-_KINDS = get_args(AnnotationKind)
 _CHUNK = 400
 _VERSION = ("updated_at", "digest", "nbytes", "document")
 _STATE = (
@@ -31,10 +32,14 @@ def later(kept: ColumnElement[int], offered: Any) -> ColumnElement[int]:
     return case((kept >= offered, kept), else_=offered)
 
 
-def require_project(connection: Connection, project_id: int) -> None:
-    """Raise NotFound unless the store has that project."""
-    if connection.execute(select(projects.c.id).where(projects.c.id == project_id)).first() is None:
+def require_project(database: Database, connection: Connection, project_id: int) -> None:
+    """Raise NotFound unless the store has that project, StoreUnavailable if the number is of another one by now."""
+    query = select(projects.c.platform, projects.c.server, projects.c.number).where(projects.c.id == project_id)
+    row = connection.execute(query).first()
+    if row is None:
         raise NotFound(f"the store has no project whose own number is {project_id}")
+    if database.identities.setdefault(project_id, (row.platform, row.server, row.number)) != tuple(row):
+        raise StoreUnavailable("the corrections database was replaced while this process ran: start it anew")
 
 
 def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
@@ -53,111 +58,143 @@ class StateBatch:
     """States checked and compressed before their transaction begins, so that it is short; may be stored again.
 
     Args:
+        database: Where to.
         project_id: The store's number of the project.
         states: What to store.
         seen: When the platform was asked, in microseconds; 0 if that is not known.
-        insert: Makes the INSERT of the database's dialect.
 
     Raises:
         InvalidInput: If a document, number, time or text is malformed.
     """
 
-    def __init__(self, project_id: int, states: Sequence[TaskState], seen: int, insert: Callable[[Table], Any]) -> None:
-        self._project_id, self._seen, self._insert = project_id, seen, insert
+    def __init__(self, database: Database, project_id: int, states: Sequence[TaskState], seen: int) -> None:
+        self._database, self._project_id, self._seen = database, project_id, seen
+        self._tasks = [task_row(state) for state in states]
         # One order for all writers: two that hold each other's rows would have to be broken up.
-        ordered = sorted(states, key=lambda state: checked_number(state.number, "task"))
-        self._tasks = [_task_row(state) for state in ordered]
-        self._annotations = [_correction_row(state.number, one) for state in ordered for one in state.annotations]
+        self._tasks.sort(key=lambda row: row["number"])
+        self._annotations = [correction_row(state.number, one) for state in states for one in state.annotations]
         self._annotations.sort(key=lambda row: (row["draft"], row["number"], row["updated_at"]))
-        self._proposals = [_proposal_row(project_id, state.number, one) for state in ordered for one in state.proposals]
-        self._complete = {state.number for state in ordered if state.complete}
+        self._proposals = [proposal_row(project_id, state.number, one) for state in states for one in state.proposals]
+        self._complete = {state.number for state in states if state.complete}
         self._said: dict[int, int] = dict.fromkeys((row["number"] for row in self._tasks), 0)
+        self._created = dict(self._said)
         for row in self._tasks:
-            self._said[row["number"]] = max(self._said[row["number"]], row["updated_at"])
+            self._said[row["number"]] = max(self._said[row["number"]], row["updated_at"], row["created_at"])
+            self._created[row["number"]] = max(self._created[row["number"]], row["created_at"])
         for row in self._annotations:
             self._said[row["task_number"]] = max(self._said[row["task_number"]], row["said_at"])
 
     def store(self, connection: Connection) -> int:
         """Store everything inside the caller's transaction; how many states were new."""
-        require_project(connection, self._project_id)
+        require_project(self._database, connection, self._project_id)
         self._stored_at = now()
-        erased: set[int] = set()
-        added = self._store_tasks(connection, erased)
-        added += self._store_annotations(connection, erased)
-        rows = [{**row, "stored_at": self._stored_at} for row in self._proposals if row["task_number"] not in erased]
-        if rows:
-            statement = self._insert(proposals).on_conflict_do_nothing().returning(proposals.c.id)
-            added += len(connection.execute(statement, rows).all())
-        return added
+        # Of each task: what was created until then was erased (0: nothing was); None: it is erased still.
+        self._erased: dict[int, int | None] = {}
+        added = self._store_tasks(connection)
+        added += self._store_annotations(connection)
+        told = [row for row in self._proposals if self._is_new(row["task_number"], row["updated_at"])]
+        whole = {number for number in self._complete if self._erased[number] is not None}
+        return added + store_proposals(self._database, connection, self._project_id, told, whole, self._sighting)
 
-    def _store_tasks(self, connection: Connection, erased: set[int]) -> int:
-        known: dict[int, Any] = {}
+    def _is_new(self, task_number: int, *created: int) -> bool:
+        """Whether something on a task is not of what was erased there."""
+        until = self._erased[task_number]
+        return until is not None and (until == 0 or max(*created, self._created[task_number]) > until)
+
+    def _sighting(self, said_at: int) -> tuple[int, int]:
+        """When something was seen, and when read. A platform whose clock is ahead of ours has seen no future."""
+        return self._seen or min(said_at, self._stored_at), self._seen
+
+    def _store_tasks(self, connection: Connection) -> int:
+        known: dict[int, Row[Any]] = {}
         for part in chunks(sorted(self._said)):
             query = (
-                select(
-                    tasks.c.id, tasks.c.number, tasks.c.erased_at, task_versions.c.updated_at, task_versions.c.digest
-                )
+                select(tasks.c.id, tasks.c.number, tasks.c.head_id, tasks.c.erased_at, tasks.c.erased_until)
+                .add_columns(task_versions.c.updated_at, task_versions.c.digest)
                 .outerjoin(task_versions, task_versions.c.id == tasks.c.head_id)
                 .where(tasks.c.project_id == self._project_id, tasks.c.number.in_(part))
+                .order_by(tasks.c.number)
+                .with_for_update(of=tasks)
             )
             known.update((row.number, row) for row in connection.execute(query))
-        erased.update(number for number, row in known.items() if row.erased_at is not None)
         self._touch(connection, tasks, [(row.id, self._said[number]) for number, row in known.items()])
-        fresh = {number: said for number, said in self._said.items() if number not in known}
-        rows = []
+        keys = [
+            {"project_id": self._project_id, "number": number} for number in sorted(self._said) if number not in known
+        ]
+        met = self._meet(connection, tasks, keys, [self._said[key["number"]] for key in keys])
+        places: dict[int, Row[Any]] = {**known, **{key[-1]: row for key, row in met.items()}}
+        again = []
+        for number, place in places.items():
+            anew = place.erased_until is not None and self._created[number] > place.erased_until
+            if place.erased_at is not None and anew:
+                again.append(place.id)
+            gone = place.erased_at is not None and not anew
+            self._erased[number] = None if gone else place.erased_until or 0
+        _unmark(connection, tasks, again)
+        versions, same = [], []
         for row in self._tasks:
-            head = known.get(row["number"])
-            same = head is not None and (head.updated_at, head.digest) == (row["updated_at"], row.get("digest"))
-            if row["document"] is not None and not same and row["number"] not in erased:
-                fresh[row["number"]] = self._said[row["number"]]
-                rows.append(row)
-        keys = [{"project_id": self._project_id, "number": number} for number in sorted(fresh)]
-        met = self._meet(connection, tasks, keys, [fresh[key["number"]] for key in keys])
-        erased.update(key[-1] for key, (_, erased_at) in met.items() if erased_at is not None)
-        versions = [
-            {"task_id": met[self._project_id, row["number"]][0], **{name: row[name] for name in _VERSION}}
-            for row in rows if row["number"] not in erased
-        ]  # fmt: skip
-        return self._add(connection, tasks, task_versions, "task_id", versions)
+            until, head = self._erased[row["number"]], known.get(row["number"])
+            if row["document"] is None or until is None or (until and row["created_at"] <= until):
+                continue
+            if head is not None and (head.updated_at, head.digest) == (row["updated_at"], row["digest"]):
+                same.append(head.head_id)
+            else:
+                versions.append(
+                    {"task_id": places[row["number"]].id, **{name: row[name] for name in _VERSION}}
+                )  # fmt: skip
+        self._reread(connection, task_versions, same)
+        return self._add(connection, tasks, task_versions, ("task_id", "updated_at", "digest"), versions)
 
-    def _store_annotations(self, connection: Connection, erased: set[int]) -> int:
-        known: dict[tuple[bool, int], Any] = {}
+    def _store_annotations(self, connection: Connection) -> int:
+        known: dict[tuple[bool, int], Row[Any]] = {}
         for part in chunks(sorted({row["number"] for row in self._annotations})):
             query = (
-                select(
-                    annotation_rows.c.id, annotation_rows.c.draft, annotation_rows.c.number, corrections.c.task_number,
-                    corrections.c.updated_at, corrections.c.digest,
-                )
+                select(annotation_rows.c.id, annotation_rows.c.draft, annotation_rows.c.number)
+                .add_columns(annotation_rows.c.head_id)
+                .add_columns(corrections.c.task_number, corrections.c.updated_at, corrections.c.digest)
                 .join(corrections, corrections.c.id == annotation_rows.c.head_id)
                 .where(annotation_rows.c.project_id == self._project_id, annotation_rows.c.number.in_(part))
-            )  # fmt: skip
+                .order_by(annotation_rows.c.draft, annotation_rows.c.number)
+                .with_for_update(of=annotation_rows)
+            )
             known.update(((bool(row.draft), row.number), row) for row in connection.execute(query))
         same, rows = [], {}
         for row in self._annotations:
-            if row["task_number"] in erased:
+            if not self._on_what_is_there(row):
                 continue
             head = known.get((row["draft"], row["number"]))
             state = (row["task_number"], row["updated_at"], row["digest"])
             if head is not None and (head.task_number, head.updated_at, head.digest) == state:
-                same.append((head.id, row["said_at"]))
+                same.append((head, row["said_at"]))
             else:
-                rows[row["draft"], row["number"], row["updated_at"], row["digest"]] = row
-        self._touch(connection, annotation_rows, same)
+                rows[row["draft"], row["number"], row["updated_at"], row["digest"], row["task_number"]] = row
+        self._touch(connection, annotation_rows, [(head.id, said_at) for head, said_at in same])
+        self._reread(connection, corrections, [head.head_id for head, _ in same])
         said = {key[:2]: row["said_at"] for key, row in rows.items()}  # the last state of each is its latest
         names = ("project_id", "draft", "number")
         keys = [dict(zip(names, (self._project_id, *key), strict=True)) for key in sorted(said)]
         first = {key[:2]: row["task_number"] for key, row in rows.items()}
         more = [{"task_number": first[key["draft"], key["number"]]} for key in keys]
         met = self._meet(connection, annotation_rows, keys, [said[k["draft"], k["number"]] for k in keys], more)
-        states = []
-        for (draft, number, _, _), row in rows.items():
-            annotation_id, erased_at = met[self._project_id, draft, number]
-            if erased_at is None:
-                states.append({"annotation_id": annotation_id, **{name: row[name] for name in _STATE}})
-        added = self._add(connection, annotation_rows, corrections, "annotation_id", states)
-        for number in sorted(self._complete - erased):
-            self._bury_others(connection, number)
+        states, again = [], set()
+        for (draft, number, *_), row in rows.items():
+            place = met[self._project_id, draft, number]
+            if place.erased_until is not None and row["created_at"] <= place.erased_until:
+                continue
+            if place.erased_at is not None:
+                again.add(place.id)
+            states.append({"annotation_id": place.id, **{name: row[name] for name in _STATE}})
+        _unmark(connection, annotation_rows, sorted(again))
+        key = ("annotation_id", "updated_at", "digest", "task_number")
+        added = self._add(connection, annotation_rows, corrections, key, states)
+        for number in sorted(self._complete):
+            if self._erased[number] is not None:
+                self._bury_others(connection, number)
         return added
+
+    def _on_what_is_there(self, row: dict[str, Any]) -> bool:
+        until = self._erased[row["task_number"]]
+        return until is not None and (until == 0 or row["created_at"] > until)
 
     def _meet(
         self,
@@ -166,34 +203,43 @@ class StateBatch:
         keys: list[dict[str, Any]],
         said: list[int],
         more: list[dict[str, Any]] | None = None,
-    ) -> dict[tuple[Any, ...], tuple[int, int | None]]:
-        """Rows of tasks or annotations, made if need be and locked until the end: key -> id and time of erasure."""
+    ) -> dict[tuple[Any, ...], Row[Any]]:
+        """Rows of tasks or annotations, made if need be and locked until the end: key -> id and times of erasure."""
         if not keys:
             return {}
         extra = more or [{}] * len(keys)
         rows = [
-            {**key, **columns, "seen_at": self._seen or said_at, "deleted_at": NEVER}
+            {**key, **columns, "seen_at": self._sighting(said_at)[0], "deleted_at": NEVER}
             for key, said_at, columns in zip(keys, said, extra, strict=True)
         ]
-        statement = self._insert(table)
+        statement = self._database.insert(table)
         statement = statement.on_conflict_do_update(
             index_elements=list(keys[0]), set_={"seen_at": later(table.c.seen_at, statement.excluded.seen_at)}
-        ).returning(table.c.id, table.c.erased_at, *(table.c[name] for name in keys[0]))
-        return {tuple(row[2:]): (row.id, row.erased_at) for row in connection.execute(statement, rows)}
+        ).returning(table.c.id, table.c.erased_at, table.c.erased_until, *(table.c[name] for name in keys[0]))
+        return {tuple(row[3:]): row for row in connection.execute(statement, rows)}
 
     def _add(
-        self, connection: Connection, owners: Table, versions: Table, owner: str, rows: list[dict[str, Any]]
+        self, connection: Connection, owners: Table, versions: Table, key: Sequence[str], rows: list[dict[str, Any]]
     ) -> int:
         """Insert states, then let each owner's head be the newest of its states; how many were not there."""
         if not rows:
             return 0
-        stamped = [{**row, "stored_at": self._stored_at} for row in rows]
-        statement = self._insert(versions).on_conflict_do_nothing().returning(versions.c.id)
-        added = len(connection.execute(statement, stamped).all())
+        owner = key[0]
+        stamped = [{**row, "seen_at": self._seen, "stored_at": self._stored_at} for row in rows]
+        statement = self._database.insert(versions).on_conflict_do_nothing()
+        made = connection.execute(statement.returning(*(versions.c[name] for name in key)), stamped).all()
+        added = {tuple(row) for row in made}
+        if self._seen:
+            here = [versions.c[name] == bindparam(f"its_{name}") for name in key]
+            reread = update(versions).where(*here, versions.c.seen_at < self._seen).values(seen_at=self._seen)
+            for row in rows:
+                if tuple(row[name] for name in key) not in added:
+                    connection.execute(reread, {f"its_{name}": row[name] for name in key})
         newest = (
             select(versions.c.id)
-            .where(versions.c[owner] == owners.c.id)
-            .order_by(versions.c.updated_at.desc(), versions.c.digest.desc())
+            .where(versions.c[owner] == owners.c.id, versions.c.document.is_not(None))
+            .order_by(versions.c.updated_at.desc(), versions.c.seen_at.desc())
+            .order_by(*(versions.c[name].desc() for name in key[2:]))
             .limit(1)
         )
         values: dict[str, Any] = {"head_id": newest.scalar_subquery()}
@@ -201,17 +247,21 @@ class StateBatch:
             values["task_number"] = newest.with_only_columns(versions.c.task_number).scalar_subquery()
         for part in chunks(sorted({row[owner] for row in rows})):
             connection.execute(update(owners).where(owners.c.id.in_(part)).values(values))
-        return added
+        return len(added)
 
     def _touch(self, connection: Connection, table: Table, rows: list[tuple[int, int]]) -> None:
         if self._seen:
-            for part in chunks(sorted(row_id for row_id, _ in rows)):
-                older = and_(table.c.id.in_(part), table.c.seen_at < self._seen)
-                connection.execute(update(table).where(older).values(seen_at=self._seen))
+            self._reread(connection, table, [row_id for row_id, _ in rows])
             return
         for row_id, said_at in sorted(rows):
-            older = and_(table.c.id == row_id, table.c.seen_at < said_at)
-            connection.execute(update(table).where(older).values(seen_at=said_at))
+            at, _ = self._sighting(said_at)
+            connection.execute(update(table).where(table.c.id == row_id, table.c.seen_at < at).values(seen_at=at))
+
+    def _reread(self, connection: Connection, table: Table, ids: Iterable[int]) -> None:
+        """Record that a reading showed these rows."""
+        for part in chunks(sorted(ids)) if self._seen else ():
+            older = and_(table.c.id.in_(part), table.c.seen_at < self._seen)
+            connection.execute(update(table).where(older).values(seen_at=self._seen))
 
     def _bury_others(self, connection: Connection, task_number: int) -> None:
         """What a complete task does not list was last seen before the platform was asked."""
@@ -222,50 +272,7 @@ class StateBatch:
         connection.execute(update(annotation_rows).where(gone).values(deleted_at=self._seen))
 
 
-def _task_row(state: TaskState) -> dict[str, Any]:
-    where = f"task {state.number}"
-    row: dict[str, Any] = {"number": state.number, "updated_at": to_microseconds(state.updated_at, f"{where}: time")}
-    if state.data is None:
-        return {**row, "document": None}
-    packed = pack(state.data, f"{where}: data")
-    return {**row, "digest": packed.digest, "nbytes": packed.nbytes, "document": packed.stream}
-
-
-def _correction_row(task_number: int, stored: Stored) -> dict[str, Any]:
-    where = f"task {task_number}: annotation {stored.number}"
-    if stored.kind not in _KINDS:
-        raise InvalidInput(f"{where}: kind {stored.kind!r} is none of {', '.join(_KINDS)}")
-    packed = pack(stored.document, where)
-    created = to_microseconds(stored.created_at, f"{where}: time of creation")
-    updated = to_microseconds(stored.updated_at, f"{where}: time of update")
-    return {
-        "draft": stored.kind == "draft",
-        "number": checked_number(stored.number, where),
-        "said_at": max(created, updated),
-        "task_number": task_number,
-        "kind": stored.kind,
-        "person": None if stored.person is None else checked_text(stored.person, f"{where}: person", 1000),
-        "created_at": created,
-        "updated_at": updated,
-        "lead_time": None if stored.lead_time is None else float(stored.lead_time),
-        "proposal_number": stored.proposal_number,
-        "model_version": None if stored.model_version is None else checked_text(stored.model_version, where, 10_000),
-        "digest": packed.digest,
-        "nbytes": packed.nbytes,
-        "document": packed.stream,
-    }
-
-
-def _proposal_row(project_id: int, task_number: int, proposal: Proposal) -> dict[str, Any]:
-    where = f"task {task_number}: prediction {proposal.number}"
-    packed = pack(proposal.document, where)
-    return {
-        "project_id": project_id,
-        "task_number": task_number,
-        "number": checked_number(proposal.number, where),
-        "updated_at": to_microseconds(proposal.updated_at, where),
-        "model_version": checked_text(proposal.model_version, where, 10_000),
-        "digest": packed.digest,
-        "nbytes": packed.nbytes,
-        "document": packed.stream,
-    }
+def _unmark(connection: Connection, table: Table, ids: list[int]) -> None:
+    """The platform gave the numbers of what was erased to something new."""
+    for part in chunks(ids):
+        connection.execute(update(table).where(table.c.id.in_(part)).values(erased_at=None, erased_reason=None))

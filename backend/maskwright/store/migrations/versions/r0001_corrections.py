@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=False),
         sa.Column("erased_at", sa.BigInteger(), nullable=True),
+        sa.Column("erased_until", sa.BigInteger(), nullable=True),
         sa.Column("erased_reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"]),
         sa.PrimaryKeyConstraint("id"),
@@ -96,6 +97,8 @@ def upgrade() -> None:
         sa.Column("task_number", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=False),
         sa.Column("model_version", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("nbytes", sa.BigInteger(), nullable=False),
@@ -128,6 +131,7 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger(), nullable=False),
         sa.Column("erased_at", sa.BigInteger(), nullable=True),
+        sa.Column("erased_until", sa.BigInteger(), nullable=True),
         sa.Column("erased_reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"]),
         sa.PrimaryKeyConstraint("id"),
@@ -142,6 +146,7 @@ def upgrade() -> None:
         sa.Column("person", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("lead_time", sa.Float(precision=53), nullable=True),
         sa.Column("proposal_number", sa.BigInteger(), nullable=True),
         sa.Column("model_version", sa.Text(), nullable=True),
@@ -151,9 +156,10 @@ def upgrade() -> None:
         sa.Column("stored_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["annotation_id"], ["annotations.id"]),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("annotation_id", "updated_at", "digest", name="one_correction"),
+        sa.UniqueConstraint("annotation_id", "updated_at", "digest", "task_number", name="one_correction"),
     )
     op.create_index("corrections_by_person", "corrections", ["person"], unique=False)
+    op.create_index("corrections_by_task", "corrections", ["task_number"], unique=False)
     op.create_table(
         "snapshot_erasures",
         sa.Column("snapshot_id", _ID, nullable=False),
@@ -180,6 +186,7 @@ def upgrade() -> None:
         sa.Column("id", _ID, nullable=False),
         sa.Column("task_id", _ID, nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("nbytes", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.LargeBinary(), nullable=True),
