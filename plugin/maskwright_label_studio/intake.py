@@ -180,4 +180,5 @@ def _joined(known: TaskState | None, state: TaskState) -> TaskState:
         known,
         annotations=tuple(dict.fromkeys(known.annotations + state.annotations)),
         proposals=tuple(dict.fromkeys(known.proposals + state.proposals)),
+        created_at=max(known.created_at, state.created_at),
     )

@@ -7,6 +7,7 @@ through the server, whose reason phrase is all that Label Studio passes on.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from maskwright_label_studio.webhook import check_unproven_size, read_event
 
 WEBHOOK_RULE = "/webhook"
 _MAX_TEXT = 2000
+_END_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +120,10 @@ class LabelStudioBlueprint(Blueprint):
 
     def close(self) -> None:
         """End it, with everything that was acknowledged on the disk; a locked database holds this up for seconds."""
+        end = time.monotonic() + _END_S
         self.keeper.stop(timeout=0)
-        self._intake.close()
-        self.keeper.stop()
+        self._intake.close(_END_S)
+        self.keeper.stop(max(0.5, end - time.monotonic()))
         self.store.close()
 
     def state(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import and_, case, func, select, update
 
 from maskwright.store.database import Database
 from maskwright.store.records import TaskState
@@ -25,24 +25,24 @@ class KnownTask:
         updated_at: Time of its last change in microseconds, 0 if it was never read whole.
         submitted: How many annotations it had.
         skipped: How many of these were skipped.
-        erased_at: When it was erased here (microseconds), or None.
+        erased_until: What was created until then (microseconds) was erased here and must not be read again; or None.
     """
 
     updated_at: int
     submitted: int
     skipped: int
-    erased_at: int | None
+    erased_until: int | None
 
     def is_erased(self, mark: TaskMark) -> bool:
         """Whether it must not be read again. What was created after the erasure only has the number of what was."""
         created_at = to_microseconds(mark.created_at, f"task {mark.number}: time of creation")
-        return self.erased_at is not None and created_at <= self.erased_at
+        return self.erased_until is not None and created_at <= self.erased_until
 
     def is_current(self, mark: TaskMark) -> bool:
         """Whether the platform shows the same."""
         updated_at = to_microseconds(mark.updated_at, f"task {mark.number}: time")
         same = (self.updated_at, self.submitted, self.skipped) == (updated_at, mark.submitted, mark.skipped)
-        return same and self.erased_at is None
+        return same and self.erased_until is None
 
 
 class StoreMarks:
@@ -65,8 +65,9 @@ class StoreMarks:
         of = annotation_rows.c.task_number > after
         if last is not None:
             between, of = and_(between, tasks.c.number <= last), and_(of, annotation_rows.c.task_number <= last)
+        erased_until = case((tasks.c.erased_at.is_not(None), tasks.c.erased_until))
         query = (
-            select(tasks.c.number, tasks.c.erased_at, func.coalesce(task_versions.c.updated_at, 0))
+            select(tasks.c.number, erased_until, func.coalesce(task_versions.c.updated_at, 0))
             .outerjoin(task_versions, task_versions.c.id == tasks.c.head_id)
             .where(between)
         )
@@ -80,24 +81,9 @@ class StoreMarks:
         with self._database.read() as connection:
             counted = {number: (int(all_) - int(cut), int(cut)) for number, all_, cut in connection.execute(counts)}
             return {
-                number: KnownTask(updated_at, *counted.get(number, (0, 0)), erased_at)
-                for number, erased_at, updated_at in connection.execute(query)
+                number: KnownTask(updated_at, *counted.get(number, (0, 0)), until)
+                for number, until, updated_at in connection.execute(query)
             }
-
-    def bury_tasks(self, numbers: Collection[int], at: str) -> None:
-        """Record, in one transaction, that the platform has none of these tasks at that time.
-
-        Those that the store never heard of leave no trace: anybody may name numbers.
-        """
-        moment = to_microseconds(at)
-
-        def work(connection: Connection) -> None:
-            for part in chunks(sorted(numbers)):
-                known = and_(tasks.c.project_id == self._project, tasks.c.number.in_(part), tasks.c.deleted_at < moment)
-                connection.execute(update(tasks).where(known).values(deleted_at=moment))
-
-        if numbers:
-            self._database.write(work)
 
     def with_drafts(self) -> set[int]:
         """Numbers of the tasks that have drafts here."""

@@ -111,6 +111,7 @@ def event_state(documents: Documents) -> TaskState | None:
         data=documents.text(data) if isinstance(data, dict) else None,
         annotations=(_annotation(documents, annotation, _versions(proposals)),),
         proposals=tuple(_proposal(documents, one) for one in proposals),
+        created_at=_text(task.get("created_at")) if isinstance(task, dict) else "",
     )
 
 
@@ -144,6 +145,7 @@ def _task_state(
         annotations=tuple(annotations),
         proposals=tuple(_proposal(documents, one) for one in predictions),
         complete=True,
+        created_at=_text(task.get("created_at")),
     )
 
 

@@ -219,7 +219,7 @@ class _Run:
         for part in chunks(sorted(numbers)):
             self._check()
             heads = self._heads(part)
-            self.marks.bury_tasks(part, asked)
+            self.store.bury_tasks(self.row.id, part, asked, known_only=True)  # anybody may name numbers
             self._count(deleted=sum(not draft for draft, _ in heads))
 
     def _heads(self, numbers: list[int]) -> dict[tuple[bool, int], str]:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from maskwright.errors import Cancelled, NotFound, Unreachable
 from maskwright.settings import Settings
-from maskwright.store.corrections import CorrectionsStore, Event, open_store
+from maskwright.store.corrections import CorrectionsStore, Event, Stored, TaskState, open_store
+from maskwright.store.purge import purge_image
 from maskwright_label_studio.client import ApiError, ForeignNotFound, LabelStudioClient
 from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.live_tasks import live_tasks
@@ -43,16 +44,17 @@ class Platform:
         self.down = False
         self.pages: list[list[int]] = []
         self.page_bytes: list[int] = []
+        self.years = 0
         self._moments = itertools.count(1)
 
     def now(self) -> str:
-        return f"2026-11-21T10:00:00.{next(self._moments):06d}Z"
+        return f"{2026 + self.years}-11-21T10:00:00.{next(self._moments):06d}Z"
 
     def add_task(self, number: int | None = None) -> int:
         number = number or max(self.tasks, default=0) + 1
         self.tasks[number] = {
             "id": number, "data": {"image": f"/data/{number}-{next(self._moments)}.png"}, "annotations": [],
-            "predictions": [], "updated_at": self.now(), "project": NUMBER,
+            "predictions": [], "created_at": self.now(), "updated_at": self.now(), "project": NUMBER,
         }  # fmt: skip
         return number
 
@@ -168,7 +170,10 @@ class Platform:
         cut = sum(a["was_cancelled"] for a in self.tasks[number]["annotations"])
         count = len(self.tasks[number]["annotations"]) - cut
         moment = self.tasks[number]["updated_at"]
-        return {"updated_at": moment, "total_annotations": count, "cancelled_annotations": cut}
+        made = self.tasks[number]["created_at"]
+        return {
+            "created_at": made, "updated_at": moment, "total_annotations": count, "cancelled_annotations": cut
+        }  # fmt: skip
 
     def _whole(self, number: int) -> dict[str, Any]:
         ago = {"created_ago": f"{next(self._moments)} minutes"}
@@ -264,6 +269,55 @@ def test_numbers_that_the_platform_gives_out_again_are_told_apart(platform, stor
     assert everything(store) == platform.everything()
     row = store.find_project("label-studio", SERVER, NUMBER)
     assert [kept.created_at < kept.updated_at for kept in store.history(row.id, 25)] == [False, False]
+
+
+def test_a_task_that_got_the_number_of_an_erased_one_is_kept_and_the_erased_one_is_not(platform, store):
+    sync(platform, store)
+    image = platform.tasks[25]["data"]["image"]
+    purge_image(store.database, image)
+    sync(platform, store)
+    expected = platform.everything()
+    del expected[False, 25]
+    assert everything(store) == expected
+    platform.remove_task(25)
+    sync(platform, store)
+    platform.years = 1  # the purge was made at the present time of this machine
+    platform.annotate(platform.add_task())
+    assert max(platform.tasks) == 25
+    sync(platform, store)
+    assert everything(store) == platform.everything()
+
+
+def test_predictions_under_numbers_given_out_again_are_those_of_their_task(platform, store):
+    platform.tasks[25]["predictions"] = [{"id": 90, "model_version": "a", "result": [{"id": "old"}]}]
+    sync(platform, store)
+    platform.remove_task(25)
+    platform.add_task()
+    sync(platform, store)
+    row = store.find_project("label-studio", SERVER, NUMBER)
+    (document,) = store.task_documents(row.id, [25])
+    assert orjson.loads(document)["predictions"] == [], "of the task that had the number before"
+    platform.tasks[25]["predictions"] = [{"id": 90, "model_version": "b", "result": [{"id": "new"}]}]
+    platform.touch(25)
+    sync(platform, store)
+    (document,) = store.task_documents(row.id, [25])
+    assert [one["result"] for one in orjson.loads(document)["predictions"]] == [[{"id": "new"}]]
+
+
+def test_many_tasks_are_buried_with_one_write_and_can_be_interrupted(platform, store, monkeypatch):
+    sync(platform, store)
+    writes = []
+    original = store.database.write
+    monkeypatch.setattr(store.database, "write", lambda work, **how: (writes.append(1), original(work, **how))[1])
+    for number in range(1, 21):
+        platform.remove_task(number)
+    asked = []
+    with pytest.raises(Cancelled):
+        sync(platform, store, cancelled=lambda: bool(asked.append(1)) or len(asked) > 2)
+    assert len(asked) == 3, "also before pages of a listing"
+    assert sync(platform, store).deleted == 20
+    assert len(writes) <= 5
+    assert everything(store) == platform.everything()
 
 
 def test_drafts_of_everyone_are_kept_and_followed_although_they_leave_no_trace_on_the_task(platform, store):
@@ -468,14 +522,15 @@ class OneServer:
 
 
 @pytest.fixture
-def make_keeper(platform, store):
+def make_keeper(platform, store, tmp_path):
     made = []
 
-    def make(interval: float = 0.0) -> CorrectionsKeeper:
+    def make(interval: float = 0.0, access: Any = None, url: str = SERVER + "/") -> CorrectionsKeeper:
         memory = ProjectMemory()
         memory.remember(Project(f"{NUMBER}.1795229145"))
-        settings_ = Settings(_env_file=None, label_studio_url=SERVER + "/", sync_interval_s=interval)
-        made.append(CorrectionsKeeper(settings_, lambda: store, OneServer(platform), memory))
+        settings_ = Settings(_env_file=None, home=tmp_path, label_studio_url=url, sync_interval_s=interval)
+        made.append(CorrectionsKeeper(settings_, lambda: store, access or OneServer(platform), memory))
+        made[-1].memory = memory  # type: ignore[attr-defined]
         return made[-1]
 
     yield make
@@ -563,6 +618,181 @@ def test_the_timer_can_be_switched_off(platform, store, make_keeper):
     keeper.start()
     time.sleep(0.1)
     assert keeper.state()["comparisons"] == 0
+
+
+class TwoProjects(OneServer):
+    """Project 8 of the same server answers nothing but errors."""
+
+    def client(self, project: Project) -> LabelStudioClient | None:
+        if project.id == 8:
+            broken = Platform()
+            broken.down = True
+            return broken.client()
+        return self.platform.client()
+
+
+def test_a_project_that_cannot_be_read_holds_up_no_other(platform, store, make_keeper):
+    store.project("label-studio", SERVER, 8)
+    store.add_events([event(project=8, tasks=(1,), authenticated=True)])
+    keeper = make_keeper(interval=0.05, access=TwoProjects(platform))
+    keeper.start()
+    wait_until(lambda: keeper.state()["comparisons"] >= 1)
+    assert keeper.state()["failing"]
+    platform.edit(8, result=[{"id": "later"}])
+    wait_until(lambda: everything(store) == platform.everything())
+    platform.remove(8)
+    store.add_events([event(annotations=(8,), tasks=(8,))])
+    keeper.wake()
+    wait_until(lambda: len(store.pending_events(10)) == 1, 4.0)
+    assert store.pending_events(10)[0].event.project == 8
+    assert everything(store) == platform.everything()
+
+
+def wait_until(true: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_numbers_that_strangers_make_up_leave_nothing_in_the_store(platform, store, make_keeper):
+    keeper = make_keeper()
+    sync(platform, store)
+    for start in range(10**6, 2 * 10**6, 10**5):
+        store.add_events([event(tasks=tuple(range(start, start + 300)))])
+        keeper.look_into_events()
+    with store.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM tasks").scalar() == 25
+        assert connection.exec_driver_sql("SELECT count(*) FROM annotations").scalar() == 25
+    assert store.pending_events(10) == []
+
+
+def test_strangers_cannot_make_the_server_compare_all_the_time(platform, store, make_keeper):
+    sync(platform, store)
+    keeper = make_keeper()
+    for number in range(4):
+        store.add_events([event("ANNOTATIONS_DELETED", updated_at=f"2026-01-0{number + 1}T00:00:00Z")])
+        keeper.look_into_events()
+    assert keeper.state()["comparisons"] == 1
+    assert store.pending_events(10) == []
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync, "it is owed"
+    store.add_events([event("ANNOTATIONS_DELETED", authenticated=True)])
+    keeper.look_into_events()
+    assert keeper.state()["comparisons"] == 2, "who proved who it is is not held up"
+
+
+def test_events_that_nobody_can_look_into_are_not_kept_for_ever(platform, store, make_keeper):
+    class NoKey:
+        def client(self, _project: Project) -> None:
+            return None
+
+    sync(platform, store)
+    keeper = make_keeper(access=NoKey())
+    store.add_events([event(annotations=(n,), tasks=(n,), authenticated=True) for n in range(1, 21)])
+    assert keeper.look_into_events() == 20
+    assert store.pending_events(100) == []
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync
+
+
+def test_while_a_project_cannot_be_read_its_events_do_not_pile_up_without_end(
+    platform, store, make_keeper, monkeypatch
+):
+    monkeypatch.setattr("maskwright_label_studio.keeper._EVENTS_AT_ONCE", 10)
+    monkeypatch.setattr("maskwright_label_studio.keeper._EVENTS_KEPT", 50)
+    sync(platform, store)
+    keeper = make_keeper()
+    platform.down = True
+    store.add_events([event(annotations=(n,), tasks=(n,), authenticated=True) for n in range(1, 201)])
+    with pytest.raises(Unreachable):
+        keeper.look_into_events()
+    assert len(store.pending_events(1000)) == 50
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync
+
+
+def test_a_task_that_an_event_named_and_that_could_not_be_read_is_not_forgotten(platform, store, make_keeper):
+    sync(platform, store)
+    keeper = make_keeper()
+    platform.edit(11, result=[{"id": "r"}])
+    platform.broken = {11}
+    store.add_events([event(annotations=(11,), tasks=(11,))])
+    assert keeper.look_into_events() == 1
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync
+
+
+def test_without_a_timer_a_comparison_that_is_owed_is_made_all_the_same(platform, store, make_keeper, monkeypatch):
+    monkeypatch.setattr("maskwright_label_studio.keeper.OWED_EVERY_S", 0.05)
+    sync(platform, store)
+    platform.edit(3, result=[{"id": "r"}])
+    keeper = make_keeper(interval=0.0)
+    keeper.start()
+    time.sleep(0.3)
+    assert keeper.state()["comparisons"] == 0, "nothing is owed"
+    store.request_full_sync(store.find_project("label-studio", SERVER, NUMBER).id)
+    wait_until(lambda: keeper.state()["comparisons"] == 1)
+    assert everything(store) == platform.everything()
+    assert not store.find_project("label-studio", SERVER, NUMBER).needs_full_sync
+
+
+def test_a_project_is_buried_when_it_was_found_missing_twice_with_minutes_between(
+    platform, store, make_keeper, monkeypatch
+):
+    sync(platform, store)
+    kept, platform.project = platform.everything(), None
+    for _ in range(3):
+        make_keeper().compare_all()
+        assert everything(store) == kept, "minutes did not pass"
+    monkeypatch.setattr("maskwright_label_studio.keeper.MISSING_APART_S", 0.0)
+    make_keeper().compare_all()
+    assert everything(store) == {}
+
+
+def test_a_project_that_came_back_has_to_be_missing_twice_again(platform, store, make_keeper, monkeypatch):
+    monkeypatch.setattr("maskwright_label_studio.keeper.MISSING_APART_S", 0.0)
+    sync(platform, store)
+    keeper, project = make_keeper(), platform.project
+    for _ in range(2):
+        platform.project = None
+        keeper.compare_all()
+        assert everything(store) == platform.everything()
+        platform.project = project
+        keeper.compare_all()
+
+
+A, B = "https://a.example.org", "https://b.example.org"
+
+
+def test_events_of_two_servers_that_number_alike_are_told_apart(make_keeper):
+    keeper = make_keeper(url="")
+    keeper.memory.remember(Project("1.1700000000", hostname=A))
+    keeper.memory.remember(Project("1.1800000000", hostname=B + "/"))
+    assert keeper.server_of(1, "1.1700000000") == A
+    assert keeper.server_of(1, "1.1800000000") == B
+    assert keeper.server_of(1, "1.1900000000") not in (A, B, ""), "a third one"
+    assert keeper.server_of(1) not in (A, B), "nobody can tell"
+
+
+def test_what_came_before_setup_told_whose_project_it_is_becomes_that_projects(platform, store, make_keeper):
+    class BothServers:
+        def client(self, project: Project) -> LabelStudioClient | None:
+            return platform.client() if project.hostname == SERVER else None
+
+    keeper = make_keeper(url="", access=BothServers())
+    key = f"{NUMBER}.1800000000"
+    unknown = keeper.server_of(NUMBER, key)
+    row = store.project("label-studio", unknown, NUMBER)
+    document = b'{"id":900}'
+    state = TaskState(1, b"{}", annotations=(Stored(900, "submitted", "1", "", "2026-01-01T00:00:00Z", document),))
+    store.put_tasks(row.id, [state])
+    early = Event("label-studio", unknown, "ANNOTATION_CREATED", NUMBER, (900,), (1,), authenticated=True)
+    store.add_events([early])
+    keeper.start()
+    wait_until(lambda: store.pending_events(10) == [])
+    keeper.memory.remember(Project(key, hostname=SERVER))
+    keeper.wake()
+    wait_until(lambda: store.find_project("label-studio", SERVER, NUMBER) is not None)
+    assert [one.id for one in store.projects()] == [row.id]
+    assert store.find_project("label-studio", SERVER, NUMBER).needs_full_sync, "so it is compared"
+    assert len(store.history(row.id, 900)) == 1
 
 
 def live(platform: Platform) -> list[bytes]:

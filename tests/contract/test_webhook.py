@@ -11,6 +11,11 @@ from itertools import permutations
 
 import orjson
 import pytest
+from sqlalchemy import select
+
+from maskwright.store.documents import unpack
+from maskwright.store.schema import metadata
+from maskwright_label_studio.webhook import read_event
 
 EVENTS = [
     "webhook-annotation-created",
@@ -40,6 +45,15 @@ def heads(backend):
 
 def files(folder):
     return b"".join(path.read_bytes() for path in sorted(folder.glob("corrections*")))
+
+
+def documents_kept(backend):
+    """Every document in the store, of whatever table, unpacked."""
+    with store_of(backend).database.read() as connection:
+        for table in metadata.tables.values():
+            if {"document", "nbytes", "digest"} <= set(table.c.keys()):
+                for row in connection.execute(select(table).where(table.c.document.is_not(None))):
+                    yield unpack(row.document, row.nbytes, row.digest)
 
 
 @pytest.fixture
@@ -126,13 +140,31 @@ def test_everything_but_events_needs_the_credentials(guarded, payload):
     assert guarded.http.post("/webhook", json=payload("webhook-start-training"), headers=wrong).status_code == 401
 
 
-def test_events_of_megabytes_are_answered_well_within_the_second_that_the_annotator_waits(guarded, payload):
+def brush_strokes(accepted):
+    return accepted * 1000
+
+
+def large_polygons(accepted):
+    points = [[n * 0.001 % 100, n * 0.002 % 100] for n in range(100_000)]
+    return [{**accepted[0], "type": "polygonlabels", "value": {"points": points, "polygonlabels": ["Cat"]}}]
+
+
+@pytest.mark.parametrize("drawn", [brush_strokes, large_polygons])
+def test_events_of_megabytes_are_answered_well_within_the_second_that_the_annotator_waits(guarded, payload, drawn):
     body = payload("webhook-annotation-created-brush-accepted-in-ui")
-    body["annotation"]["result"] = body["annotation"]["result"] * 200
+    body["annotation"]["result"] = drawn(body["annotation"]["result"])
+    text = orjson.dumps(body)
+    assert len(text) > 2_000_000
     guarded.http.post("/webhook", json=payload("webhook-annotation-created"), headers=PROVEN)
-    started = time.monotonic()
-    assert guarded.http.post("/webhook", json=body, headers=PROVEN).status_code == 200
-    assert time.monotonic() - started < 0.7
+    for headers in (PROVEN, {}):
+        times = []
+        for _ in range(3):  # other tests may want the processor just now
+            started = time.monotonic()
+            status = guarded.http.post("/webhook", data=text, headers=headers).status_code
+            times.append(time.monotonic() - started if status == 200 else 1.0)
+        taken = min(times)
+        print(f"{drawn.__name__}: {len(text) / 1e6:.1f} MB, proven {bool(headers)}: {1000 * taken:.0f} ms")
+        assert taken < 0.7
 
 
 def test_a_locked_database_is_told_within_a_second_and_what_was_acknowledged_stays(guarded, payload, tmp_path):
@@ -191,6 +223,95 @@ def test_one_event_that_cannot_be_stored_costs_the_others_nothing(guarded, paylo
     assert len(heads(guarded)) == 1
 
 
+def test_of_events_that_are_written_together_one_that_cannot_be_stored_costs_the_others_nothing(
+    guarded, payload, monkeypatch
+):
+    monkeypatch.setattr("maskwright_label_studio.intake.ANSWER_S", 10.0)
+    good = payload("webhook-annotation-created")
+    guarded.http.post("/webhook", json=good, headers=PROVEN)
+    held, release, batches = threading.Event(), threading.Event(), []
+    intake = guarded.app.blueprints["label_studio"]._intake
+    original = intake._keep
+    intake._keep = lambda batch: (batches.append(len(batch)), original(batch))
+
+    def hold(_connection):
+        held.set()
+        release.wait(5)
+
+    holder = threading.Thread(target=lambda: store_of(guarded).database.write(hold))
+    holder.start()
+    held.wait(5)
+    statuses = {}
+
+    def submit(number):
+        wrong = {"parent_prediction": 2**63} if number == 3 else {"id": -1} if number == 5 else {}
+        body = good | {"annotation": good["annotation"] | {"id": 100 + number} | wrong}
+        sent = guarded.app.test_client().post("/webhook", json=body, headers=PROVEN)
+        statuses[number] = sent.status_code
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 5
+    while sum(batches) + len(intake._waiting) < 8 and time.monotonic() < end:
+        time.sleep(0.005)
+    release.set()
+    for thread in [*threads, holder]:
+        thread.join()
+    assert max(batches) > 1
+    assert [number for number, status in sorted(statuses.items()) if status != 200] == [3, 5]
+    assert {head.stored.number for head in heads(guarded)} == {1, 100, 101, 102, 104, 106, 107}
+
+
+def test_a_server_ends_within_seconds_while_the_database_is_locked_even_for_who_opens_it(guarded, payload, tmp_path):
+    blueprint = guarded.app.blueprints["label_studio"]
+    body = payload("webhook-annotation-created")
+    guarded.http.post("/webhook", json=body, headers=PROVEN)
+    blueprint.store.close()
+    other = sqlite3.connect(tmp_path / "corrections.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    blueprint.start()
+    refused = guarded.http.post("/webhook", json=payload("webhook-annotation-created-skipped"), headers=PROVEN)
+    assert refused.status_code == 503
+    started = time.monotonic()
+    blueprint.close()
+    assert time.monotonic() - started < 9
+    assert guarded.http.post("/webhook", json=body, headers=PROVEN).status_code == 503
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def test_what_waits_when_the_server_ends_is_still_written(guarded, payload):
+    blueprint = guarded.app.blueprints["label_studio"]
+    body = payload("webhook-annotation-created")
+    answered = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: answered.append(
+                guarded.app.test_client()
+                .post("/webhook", json=body | {"annotation": body["annotation"] | {"id": n}}, headers=PROVEN)
+                .status_code
+            )
+        )
+        for n in range(1, 9)
+    ]
+    for thread in threads:
+        thread.start()
+    blueprint._intake.close()
+    for thread in threads:
+        thread.join()
+    assert len(heads(guarded)) >= answered.count(200)
+    assert set(answered) <= {200, 503}
+
+
+def test_the_key_of_a_project_in_an_event_is_the_one_that_setup_told(payload):
+    keys = []
+    for name in ("webhook-annotation-created", "webhook-start-training", "webhook-annotations-deleted"):
+        body = orjson.dumps(payload(name))
+        read_event(body, authenticated=False, server_of=lambda number, key: keys.append(key) or "")
+    assert set(keys) == {payload("setup")["project"]}
+
+
 def test_deletions_come_under_a_plural_name_with_numbers_only(backend, payload):
     backend.http.post("/webhook", json=payload("webhook-annotations-deleted"))
     (event,) = waiting(backend)
@@ -227,8 +348,10 @@ def test_the_projects_token_is_neither_logged_nor_stored(guarded, payload, name,
     guarded.http.post("/webhook", json=body | {"action": 7}, headers=PROVEN)
     assert "secret" not in caplog.text
     assert b"secret" not in files(tmp_path)
-    for head in heads(guarded):
-        assert b"secret" not in head.stored.document
+    kept = list(documents_kept(guarded))
+    assert all(b"secret" not in document for document in kept)
+    assert bool(kept) is ("annotation" in body)
+    assert "secret" not in repr(waiting(guarded))
 
 
 @pytest.mark.parametrize(
