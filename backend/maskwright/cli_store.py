@@ -64,9 +64,14 @@ def purge(
         typer.echo(f"to erase: {_describe(found)}")
         for address in sorted({copy for report in found for copy in report.copies}):
             typer.echo(f"maskwright: the same image is also at {address}; --image SHA-256 erases both", err=True)
-        if not any(report.annotations or report.tasks or report.images for report in found):
-            typer.echo("nothing matches")
-        elif not yes:
+        if not yes and not any(
+            report.annotations or report.corrections or report.tasks or report.proposals or report.images
+            or report.snapshots for report in found
+        ):  # fmt: skip
+            # What comes in from now on was not shown, so it is not erased without being asked for.
+            typer.echo("nothing matches; with --yes the database's files are rewritten all the same")
+            return
+        if not yes:
             typer.confirm("Erase it for good?", abort=True)
         done = run(rehearse=False)
     finally:
@@ -75,7 +80,7 @@ def purge(
     if not all(report.rewritten for report in done):
         typer.echo(
             "maskwright: the content is overwritten, but the files could not be rewritten (no room, or the database is "
-            "in use); run the same command again when the server is stopped", err=True,
+            "in use); run the same command again with --yes when the server is stopped", err=True,
         )  # fmt: skip
         raise typer.Exit(1)
 
@@ -101,7 +106,8 @@ def restore(
 ) -> None:
     """Fill the corrections store from a backup, on SQLite or PostgreSQL: all of it or nothing.
 
-    With --replace a damaged SQLite database is put aside (not deleted) and a sound one made from the backup.
+    Stop the server before. With --replace a damaged SQLite database is put aside (not deleted) and a sound one made
+    from the backup.
     """
     from maskwright.store.database import StoreDamaged
     from maskwright.store.restore import restore_backup, restore_beside_damaged
@@ -109,16 +115,18 @@ def restore(
     settings = _settings()
     try:
         store = _open(settings)
+        try:
+            if replace:
+                store.database.check()  # opening looks through small ones only
+            report = restore_backup(store.database, file, replace=replace)
+        finally:
+            store.close()
     except StoreDamaged as damage:
         if not replace or settings.database_url.get_secret_value():
             raise InvalidInput(f"{damage}; give --replace to put the damaged database aside") from None
         aside = restore_beside_damaged(settings.home / _FILE, file)
         typer.echo(f"restored from {file}; the damaged database is now {aside}")
         return
-    try:
-        report = restore_backup(store.database, file, replace=replace)
-    finally:
-        store.close()
     typer.echo(f"restored from {file}: {sum(report.rows.values())} rows")
 
 

@@ -269,6 +269,40 @@ def test_a_damaged_database_is_put_aside_and_made_anew_from_the_backup(command, 
     assert sum("damaged" in name for name in os.listdir(home)) == 1
 
 
+def test_a_damaged_database_too_large_to_look_through_at_opening_is_put_aside_too(
+    command, home, tmp_path, monkeypatch, drawn, state
+):
+    from maskwright.store import database
+
+    before = documents(home)
+    command("backup", tmp_path / "b.zip")
+    store = open_store(home)
+    store.put_tasks(1, [state(n, drawn(n, text=os.urandom(8000).hex())) for n in range(10, 60)])
+    store.close()
+    file = home / "corrections.sqlite3"
+    with open(file, "r+b") as handle:
+        for page in range(45, file.stat().st_size // 4096, 2):
+            handle.seek(page * 4096)
+            handle.write(os.urandom(600))
+    monkeypatch.setattr(database, "_QUICK_CHECK_BYTES", 0)
+    open_store(home).close()  # it opens
+    done = command("restore", tmp_path / "b.zip", "--replace")
+    assert (done.exit_code, documents(home)) == (0, before)
+    assert "damaged-" in done.output
+
+
+def test_what_was_not_shown_is_not_erased_without_asking(command, home, monkeypatch):
+    from maskwright.store import purge
+
+    rehearsed = []
+    real = purge.purge_annotator
+    monkeypatch.setattr(purge, "purge_annotator", lambda *a, **k: rehearsed.append(k["rehearse"]) or real(*a, **k))
+    done = command("purge", "--annotator", "nobody")
+    assert (done.exit_code, rehearsed) == (0, [True])
+    assert "nothing matches" in done.output
+    assert "erased: 0 whole tasks" in command("purge", "--annotator", "nobody", "--yes").output
+
+
 def test_purge_asks_before_it_erases(command, home):
     asked = command("purge", "--image", "/data/upload/7/1.png", answer="n\n")
     assert asked.exit_code == 1

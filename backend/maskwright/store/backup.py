@@ -80,7 +80,7 @@ def write_backup(database: Database, path: Path, *, replace: bool = False) -> Ba
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)  # unlike a rename it fails if somebody was first
+            _put(temporary, path)
         _sync_folder(path.parent)
     except FileExistsError:
         raise InvalidInput(f"{path} exists; take another name or give --replace") from None
@@ -89,6 +89,17 @@ def write_backup(database: Database, path: Path, *, replace: bool = False) -> Ba
     finally:
         temporary.unlink(missing_ok=True)
     return BackupReport({name: entry["rows"] for name, entry in tables.items()}, nbytes)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Rename, but fail if somebody was first."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: take the place with an empty file
+        path.open("xb").close()
+        temporary.replace(path)
 
 
 def _write_table(archive: zipfile.ZipFile, connection: Connection, table: Table) -> dict[str, Any]:

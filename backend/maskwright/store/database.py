@@ -17,14 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from maskwright.errors import Busy, InvalidInput
+from maskwright.store.engines import postgres_engine, sqlite_engine
 from maskwright.store.faults import RESTORE, StoreDamaged, StoreUnavailable, TryAgain, named_errors
-from maskwright.store.upgrade import upgrade
+from maskwright.store.presence import FilePresence, Presence, ServerPresence
+from maskwright.store.schema import REVISION
+from maskwright.store.upgrade import revision_of, upgrade
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Database:
     Args:
         url: ``postgresql://...``, ``sqlite:///path``, or empty for SQLite at ``path``.
         path: The SQLite file; its folder is created.
+        presence: A share in it that the caller has already and gives back itself.
 
     Raises:
         InvalidInput: If the URL is of no database that the store can use.
@@ -49,28 +51,30 @@ class Database:
         StoreUnavailable: If it cannot be reached or written, or was made by a newer Maskwright.
     """
 
-    def __init__(self, url: str = "", path: Path | None = None) -> None:
+    def __init__(self, url: str = "", path: Path | None = None, *, presence: Presence | None = None) -> None:
         self.path: Path | None = None
         # Which project a number of the store's own meant when this process met it first (``require_project``).
         self.identities: dict[int, tuple[str, str, int]] = {}
         # SQLite makes writers poll for their turn, and some wait for seconds; threads of one process can queue.
         self._turn = threading.Lock()
         if url and not url.startswith("sqlite:"):
-            self._engine = _postgres_engine(url)
+            self._engine = postgres_engine(url, _BUSY_TIMEOUT_S)
         else:
             if url:
                 path = Path(url.removeprefix("sqlite:").removeprefix("//").removeprefix("/") or "")
             if path is None or not path.name:
                 raise InvalidInput("no database: give a URL or a path of an SQLite file")
             self.path = path
-            self._engine = _sqlite_engine(path)
+            self._engine = sqlite_engine(path, _BUSY_TIMEOUT_S)
+        self._presence, self._own_presence = presence, presence is None
         try:
             if self.path is not None:
                 self._open_sqlite(self.path)
             else:
-                self._patiently(lambda: self.write(upgrade))
+                self._patiently(lambda: self._enter(lambda: ServerPresence(self._engine)))
+                self._patiently(self._upgrade)
         except BaseException:
-            self._engine.dispose()
+            self.close()
             raise
 
     @property
@@ -130,9 +134,35 @@ class Database:
             options = {"maskwright_bare": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
             yield connection.execution_options(**options)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the whole store is replaced: nobody else has it open.
+
+        Raises:
+            InvalidInput: If others have it open.
+        """
+        if self._presence is None:
+            raise StoreUnavailable("the corrections database is closed")
+        with self._presence.alone():
+            yield
+
     def close(self) -> None:
         """Close every connection."""
+        if self._presence is not None and self._own_presence:
+            self._presence.leave()
+            self._presence = None
         self._engine.dispose()
+
+    def _enter(self, make: Callable[[], Presence]) -> None:
+        if self._presence is None:
+            self._presence = make()
+
+    def _upgrade(self) -> None:
+        # Asked first: a database of the present schema opens whoever is writing to it.
+        with self.read() as connection:
+            if revision_of(connection) == REVISION:
+                return
+        self.write(upgrade)
 
     def _open_sqlite(self, path: Path) -> None:
         try:
@@ -141,6 +171,7 @@ class Database:
             size = path.stat().st_size if present else 0
         except OSError as error:
             raise StoreUnavailable(f"the corrections database cannot be opened: {error.strerror}") from None
+        self._patiently(lambda: self._enter(lambda: FilePresence(path)))
         if not present:
             if any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal")):
                 raise StoreDamaged(
@@ -150,7 +181,7 @@ class Database:
             self._create(path)
         elif size == 0:
             raise StoreDamaged(f"{path.name} is empty: it was cut off; remove it to begin anew, or {RESTORE}")
-        self._patiently(lambda: self.write(upgrade))
+        self._patiently(self._upgrade)
         if present and size <= _QUICK_CHECK_BYTES:
             self.check()
 
@@ -175,7 +206,7 @@ class Database:
         except OSError as error:
             raise StoreUnavailable(f"the corrections database cannot be created: {error.strerror}") from None
         temporary = Path(name)
-        engine = _sqlite_engine(temporary)
+        engine = sqlite_engine(temporary, _BUSY_TIMEOUT_S)
         try:
             with _writing(engine) as connection:
                 upgrade(connection)
@@ -194,59 +225,14 @@ class Database:
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
 
     def _patiently(self, work: Callable[[], None]) -> None:
-        for _ in range(_ATTEMPTS - 1):
+        deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
             try:
                 return work()
             except Busy:
+                if time.monotonic() >= deadline:
+                    raise
                 time.sleep(_ATTEMPT_PAUSE_S)
-        return work()
-
-
-def _postgres_engine(url: str) -> Engine:
-    for prefix in ("postgres://", "postgresql://"):
-        if url.startswith(prefix):
-            url = "postgresql+psycopg://" + url.removeprefix(prefix)
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidInput("MASKWRIGHT_DATABASE_URL is no database URL such as postgresql://user@host/name") from None
-    if parsed.drivername != "postgresql+psycopg":
-        raise InvalidInput("MASKWRIGHT_DATABASE_URL must begin with postgresql:// (or be empty for SQLite)")
-    try:
-        return create_engine(parsed, pool_pre_ping=True, pool_size=8, max_overflow=24, pool_timeout=_BUSY_TIMEOUT_S)
-    except ImportError:
-        raise InvalidInput("PostgreSQL needs the extra: pip install 'maskwright[postgres]'") from None
-
-
-def _sqlite_engine(path: Path) -> Engine:
-    # mode=rw: SQLite itself must never make a new, empty file in place of one that is gone.
-    location = f"sqlite:///file:{_quoted(path.absolute())}?mode=rw&uri=true"
-    engine = create_engine(
-        location, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_size=8, max_overflow=24, pool_timeout=_BUSY_TIMEOUT_S
-    )
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path))
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
-    cursor = connection.cursor()
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {setting}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if not options.get("maskwright_bare"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("maskwright_write") else "BEGIN")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ RESTORE = "restore a backup with: maskwright restore"
 
 # Serialization failure, deadlock, another writer was first with the same key: the next attempt sees what it wrote.
 _POSTGRES_RETRY = ("40001", "40P01", "23505")
+_POSTGRES_LOCKED = "55P03"  # lock_timeout
 
 
 class StoreDamaged(MaskwrightError):
@@ -55,7 +56,7 @@ def _named(error: DBAPIError) -> MaskwrightError:
     state = getattr(error.orig, "sqlstate", None)
     if state in _POSTGRES_RETRY:
         return TryAgain("the corrections database is busy")
-    if "locked" in text and state is None:
+    if ("locked" in text and state is None) or state == _POSTGRES_LOCKED:
         return Busy("the corrections database is locked by another writer")
     _log.error("the corrections database failed: %s", error.orig)
     if "malformed" in text or "not a database" in text or "corrupt" in text:

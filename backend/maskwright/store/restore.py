@@ -7,9 +7,9 @@ manifest says. A file may hold more than 100 times its own length only in small 
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
+import logging
 import time
 import zipfile
 import zlib
@@ -33,13 +33,18 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import IntegrityError
 
 from maskwright.errors import InvalidInput, TooLarge
 from maskwright.store.backup import FORMAT, MANIFEST, BackupReport, member_of
 from maskwright.store.database import Database
 from maskwright.store.documents import MAX_DOCUMENT_BYTES, checked_text, unpack
-from maskwright.store.schema import REVISION, annotation_rows, corrections, metadata, task_versions, tasks
+from maskwright.store.presence import FilePresence
+from maskwright.store.restore_rows import check_row
+from maskwright.store.schema import NEVER, REVISION, annotation_rows, corrections, metadata, task_versions, tasks
 from maskwright.store.times import LAST
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_MAX_BYTES = 1024**4
 _MAX_MANIFEST_BYTES = 1024**2
@@ -65,7 +70,7 @@ def restore_backup(
 
     Raises:
         InvalidInput: If the file is no backup, is damaged, was tampered with, is of a newer Maskwright, or the store
-            is not empty and ``replace`` is not set. Nothing is changed then.
+            is not empty and ``replace`` is not set, or others have the store open. Nothing is changed then.
         TooLarge: If it would unpack to more than ``max_bytes``, or to suspiciously more than it is long.
     """
     try:
@@ -73,6 +78,9 @@ def restore_backup(
             listed = _checked_manifest(archive, max_bytes)
 
             def work(connection: Connection) -> None:
+                if not database.is_sqlite:
+                    names = ", ".join(table.name for table in metadata.sorted_tables)
+                    connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
                 _make_room(connection, replace)
                 for table in metadata.sorted_tables:
                     with archive.open(member_of(table)) as member:
@@ -80,7 +88,8 @@ def restore_backup(
                     _continue_numbering(connection, table)
                 _check_heads(connection)
 
-            database.write(work)
+            with database.alone():
+                database.write(work)
             nbytes = path.stat().st_size
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InvalidInput(f"{path.name} is no backup, or a damaged one: {error}") from None
@@ -105,18 +114,23 @@ def restore_beside_damaged(path: Path, backup: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     if aside.exists():
         raise InvalidInput(f"{aside.name} exists already; move it away")
-    _move(path, aside)
+    presence = FilePresence(path)
     try:
-        database = Database(path=path)
-        try:
-            restore_backup(database, backup)
-        finally:
-            database.close()
-    except BaseException:
-        for suffix in _SUFFIXES:
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        _move(aside, path)
-        raise
+        with presence.alone():
+            _move(path, aside)
+            try:
+                database = Database(path=path, presence=presence)
+                try:
+                    restore_backup(database, backup)
+                finally:
+                    database.close()
+            except BaseException:
+                for suffix in _SUFFIXES:
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+                _move(aside, path)
+                raise
+    finally:
+        presence.leave()
     return aside
 
 
@@ -179,12 +193,24 @@ def _fill(connection: Connection, table: Table, member: IO[bytes], told: Mapping
         batch.append(_row(table, line, count))
         waiting += len(line)
         if len(batch) == _BATCH_ROWS or waiting > _BATCH_BYTES:
-            connection.execute(insert(table), batch)
+            _insert(connection, table, batch, count)
             batch, waiting = [], 0
-    if batch:
-        connection.execute(insert(table), batch)
+    _insert(connection, table, batch, count)
     if count != told["rows"] or digest.hexdigest() != told["sha256"]:
         raise InvalidInput(f"backup: table {table.name} does not have the checksum that the manifest says")
+
+
+def _insert(connection: Connection, table: Table, batch: list[dict[str, Any]], count: int) -> None:
+    if not batch:
+        return
+    try:
+        connection.execute(insert(table), batch)
+    except IntegrityError as error:
+        _log.error("a backup was refused: %s", error.orig)
+        raise InvalidInput(
+            f"backup: table {table.name}, lines {count - len(batch) + 1} to {count}: a row is there twice, or "
+            "belongs to one that is not there"
+        ) from None
 
 
 def _lines(member: IO[bytes], name: str) -> Iterator[bytes]:
@@ -203,6 +229,7 @@ def _row(table: Table, line: bytes, number: int) -> dict[str, Any]:
     if not isinstance(row, dict) or row.keys() != set(table.c.keys()):
         raise InvalidInput(f"{where}: not the columns of this table")
     values = {column.name: _value(column, row[column.name], f"{where}: {column.name}") for column in table.c}
+    check_row(table, values, where)
     if values.get("document") is not None:
         nbytes = values["nbytes"]
         if not 0 <= nbytes <= MAX_DOCUMENT_BYTES:
@@ -223,7 +250,7 @@ def _value(column: Column[Any], value: Any, where: str) -> Any:
     if isinstance(kind, LargeBinary) and isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:  # also of text that is not ASCII
             raise InvalidInput(f"{where}: not base64") from None
     if isinstance(kind, Boolean) and isinstance(value, bool):
         return value
@@ -233,7 +260,7 @@ def _value(column: Column[Any], value: Any, where: str) -> Any:
         bound = 2**63 if isinstance(kind, BigInteger) else 2**31
         if column.name.endswith(("_at", "_until")):
             bound = LAST
-        if -bound <= value < bound:
+        if (NEVER if column.name.endswith("_at") else 0) <= value < bound:
             return value
     if kind.python_type is str and isinstance(value, str):
         return checked_text(value, where, getattr(kind, "length", None) or _MAX_LINE_BYTES)
