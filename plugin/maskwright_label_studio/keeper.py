@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from maskwright.errors import Busy, Cancelled, MaskwrightError, NotFound
+from maskwright.errors import Busy, Cancelled, MaskwrightError
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.database import StoreDamaged, StoreUnavailable
@@ -59,7 +59,8 @@ class CorrectionsKeeper:
         self._missing = MissingProjects(settings.home / MISSING_FILE)
         self._patience = Patience()
         self._changed = threading.Condition()
-        self._events_since = time.monotonic()  # events of an earlier process may wait
+        # At once: events of an earlier process may wait, and the store had better be open when the first one comes.
+        self._events_since = time.monotonic() - DEBOUNCE_S
         self._events_wait = True
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -170,8 +171,8 @@ class CorrectionsKeeper:
         """The fault of one project, which then rests; faults of the store, which all share, are raised."""
         try:
             work()
-        except NotFound as error:
-            log.info("project %d: %s", where[1], error)
+        except ProjectMissing as error:
+            log.info("%s", error)
         except (Cancelled, *_OF_THE_STORE):
             raise
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, NotFound, Unreachable
 
 if TYPE_CHECKING:
     from maskwright.store.corrections import CorrectionsStore
@@ -36,7 +36,7 @@ def sync(
     """
     from maskwright.settings import read_settings
     from maskwright.store.corrections import open_store
-    from maskwright_label_studio.client import LabelStudioClient
+    from maskwright_label_studio.client import ApiError, LabelStudioClient
     from maskwright_label_studio.missing import MISSING_FILE, MissingProjects
     from maskwright_label_studio.webhook import PLATFORM_NAME
 
@@ -57,7 +57,13 @@ def sync(
         missing = MissingProjects(settings.home / MISSING_FILE)
         failed = False
         for number in numbers:
-            failed |= _one(client, store, number, server, full, missing)
+            try:
+                failed |= _one(client, store, number, server, full, missing)
+            except (Unreachable, NotFound, ApiError, InvalidInput) as error:
+                if len(numbers) == 1:
+                    raise
+                typer.echo(f"maskwright: project {number}: {error}", err=True)  # the others have their turn
+                failed = True
     finally:
         store.close()
     if failed:

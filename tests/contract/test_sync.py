@@ -368,6 +368,17 @@ def test_a_task_that_cannot_be_read_is_named_and_costs_the_others_nothing(platfo
     assert everything(store) == platform.everything()
 
 
+@pytest.mark.parametrize("depth", [300, 500, 2000])
+def test_a_task_that_is_nested_too_deeply_is_named_and_costs_the_others_nothing(platform, store, depth):
+    original = platform.fetch
+    deep = b"[" * depth + b"]" * depth
+    platform.edit(11, result=["DEEP", {"value": {"rle": [1] * 40_000}}])
+    platform.fetch = lambda path, params: original(path, params).replace(b'"DEEP"', deep)  # type: ignore[method-assign]
+    report = sync(platform, store)
+    assert [number for number, _ in report.failures] == [11]
+    assert report.new == 24
+
+
 def test_pages_of_large_masks_become_small(store):
     platform = Platform()
     large = [{"id": "r", "value": {"format": "rle", "rle": [200, 13] * 400_000}}]
@@ -645,6 +656,25 @@ def test_a_project_that_cannot_be_read_holds_up_no_other(platform, store, make_k
     keeper.wake()
     wait_until(lambda: len(store.pending_events(10)) == 1, 4.0)
     assert store.pending_events(10)[0].event.project == 8
+    assert everything(store) == platform.everything()
+
+
+def test_a_list_of_tasks_that_is_not_found_is_a_fault_and_the_events_wait(platform, store, make_keeper):
+    sync(platform, store)
+    keeper, original = make_keeper(), platform.fetch
+
+    def fetch(path: str, params: Mapping[str, Any]) -> bytes:
+        if path == "/api/tasks":
+            raise ForeignNotFound("what answers /api/tasks with 404 does not read like Label Studio")
+        return original(path, params)
+
+    platform.fetch = fetch  # type: ignore[method-assign]
+    store.add_events([event(annotations=(8,), tasks=(8,))])
+    with pytest.raises(ForeignNotFound):
+        keeper.look_into_events()
+    with pytest.raises(ForeignNotFound):
+        keeper.compare_all()
+    assert len(store.pending_events(10)) == 1
     assert everything(store) == platform.everything()
 
 

@@ -58,7 +58,9 @@ def documents_kept(backend):
 
 @pytest.fixture
 def guarded(make_backend):
-    return make_backend(username="ls", password="secret")
+    backend = make_backend(username="ls", password="secret")
+    store_of(backend)  # opened, as by a server that runs for a second
+    return backend
 
 
 @pytest.mark.parametrize("name", EVENTS)

@@ -6,18 +6,24 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import httpx
 import pytest
+from sqlalchemy import select
 
-from maskwright.store.corrections import open_store
+from maskwright.store.corrections import CorrectionsStore, open_store
+from maskwright.store.documents import unpack
+from maskwright.store.schema import metadata
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.connect import connect
 from maskwright_label_studio.local import LocalLabelStudio
 from maskwright_label_studio.sync import synchronise
+
+TOKEN = "0123456789abcdef0123456789abcdef01234567"
+"""The project's token in the events of the storm."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -33,6 +39,18 @@ def served(start_backend, label_studio):
     return start_backend(
         LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token, SYNC_INTERVAL_S="0"
     )
+
+
+def everything_kept(store: CorrectionsStore, home: Path) -> Iterator[bytes]:
+    """The files of the server's folder, its log and the database's journal among them, and the documents unpacked."""
+    for path in home.rglob("*"):
+        if path.is_file():
+            yield path.read_bytes()
+    with store.database.read() as connection:
+        for table in metadata.tables.values():
+            if {"document", "nbytes", "digest"} <= set(table.c.keys()):
+                for row in connection.execute(select(table).where(table.c.document.is_not(None))):
+                    yield unpack(row.document, row.nbytes, row.digest)
 
 
 def run_sync(home: Path, label_studio: LocalLabelStudio, *options: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +87,7 @@ def test_after_a_storm_of_lost_doubled_and_shuffled_events_the_store_equals_the_
     store = open_store(home)
     try:
         assert storms.assert_equal(store, api, project, label_studio.url) >= 200
-        assert b"0123456789abcdef0123456789abcdef01234567" not in (home / "corrections.sqlite3").read_bytes()
+        assert TOKEN.encode() not in b"".join(everything_kept(store, home))
         again = run_sync(home, label_studio)
         assert ": 0 new, 0 changed, 0 deleted, " in again.stdout
     finally:
@@ -120,6 +138,27 @@ def test_a_correction_is_in_the_store_seconds_later_even_where_events_carry_no_c
         assert len(store.history(row.id, made["id"])) == 1, "deleted, not lost"
         numbers = httpx.get(f"{served.url}/metrics", auth=(served.user, served.password)).text
         assert "maskwright_label_studio_corrections_running 1.0" in numbers
+    finally:
+        store.close()
+
+
+def test_a_deleted_project_is_recorded_as_deleted_when_sync_finds_it_missing_twice(api, label_studio, tmp_path):
+    project = int(api.post("/api/projects/", json={"title": "short-lived"}).json()["id"])
+    tasks = [{"data": {"image": f"/data/upload/{n}.png"}, "annotations": [{"result": []}]} for n in range(3)]
+    api.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()
+    assert run_sync(tmp_path, label_studio, "--project", str(project)).returncode == 0
+    api.delete(f"/api/projects/{project}/").raise_for_status()
+    first = run_sync(tmp_path, label_studio, "--project", str(project))
+    assert first.returncode == 1
+    assert f"has no project {project} any more" in first.stderr
+    store = open_store(tmp_path)
+    try:
+        row = store.find_project("label-studio", label_studio.url, project)
+        assert len(list(store.heads(row.id))) == 3
+        second = run_sync(tmp_path, label_studio, "--project", str(project))
+        assert second.returncode == 0
+        assert "no longer there; 3 annotations are kept as deleted" in second.stdout
+        assert list(store.heads(row.id)) == []
     finally:
         store.close()
 
