@@ -64,7 +64,9 @@ class Settings(BaseSettings):
         SecretStr(""), description="postgresql+psycopg://... for corrections and snapshots; empty = SQLite under home."
     )
     sync_interval_s: float = Field(
-        300.0, ge=0, description="Seconds after which known projects are compared with the platform; 0 = never."
+        300.0,
+        ge=0,
+        description="Seconds after which known projects are compared with the platform; 0 = only when events were lost.",
     )
 
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
