@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from PIL import Image as PillowImage
 
 from maskwright.errors import InvalidInput
+from maskwright.export.formats.names import apart_from_files
 from maskwright.export.records import ImageRecord
 from maskwright.images import decode_image, read_header
 
@@ -62,7 +63,7 @@ def beside(record: ImageRecord, image: bytes | None) -> tuple[str, tuple[tuple[s
         return record.file_name, ()
     content, suffix = upright(record, image)
     own = PurePosixPath(record.file_name)
-    name = record.file_name if own.suffix == suffix else str(own.with_suffix(suffix))
+    name = apart_from_files(record.file_name if own.suffix == suffix else str(own.with_suffix(suffix)))
     return name, ((f"images/{name}", content),)
 
 

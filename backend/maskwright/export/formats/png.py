@@ -23,7 +23,7 @@ from maskwright.export.formats.label_map import (
     hidden_classes,
     xywh,
 )
-from maskwright.export.formats.names import place
+from maskwright.export.formats.names import as_folder, place
 from maskwright.export.ids import annotation_id, image_id
 from maskwright.export.records import Dataset, ImageRecord, Rendered, Rows
 from maskwright.export.run_png import encode_mask
@@ -55,7 +55,7 @@ class PngFormat:
         for position, region in enumerate(record.regions):
             if region.mask.is_empty:
                 continue
-            path = f"instances/{name}/{len(instances) + 1:04}.png"
+            path = f"instances/{as_folder(name)}/{len(instances) + 1:04}.png"
             files.append((path, encode_mask(region.mask)))
             instances.append(
                 {

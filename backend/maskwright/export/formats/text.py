@@ -19,7 +19,7 @@ import orjson
 
 from maskwright.export.formats.image_files import upright
 from maskwright.export.formats.label_map import drawn, hidden_classes, losses, shown_of
-from maskwright.export.formats.names import present, section, stem
+from maskwright.export.formats.names import apart_from_files, present, section, stem
 from maskwright.export.ids import image_id, stable_id
 from maskwright.export.records import Dataset, ImageRecord, Rendered, Rows
 from maskwright.masks.grids import (
@@ -101,7 +101,7 @@ class TextFormat:
         path = record.file_name
         if image is not None:
             content, suffix = upright(record, image)
-            path = f"images/{stem(record)}{suffix}"
+            path = f"images/{apart_from_files(stem(record))}{suffix}"
             files = ((path, content),)
         rows = tuple(
             (section(_CONVERSATIONS, record), _row(record, path, grid.side, turn) + b"\n")

@@ -14,12 +14,14 @@ stand for a crowd cannot be told from others in this format; they are left out, 
 counted as ``crowd``.
 
 Ultralytics drops a line whose class and box repeat those of another. A different object with the same box therefore has
-its coordinates moved by a fiftieth of a pixel, which cutting off removes again.
+its coordinates moved by a fiftieth of a pixel, which cutting off removes again. The same object twice, class and pixels
+alike, is written once, and its pixels are counted as ``duplicate``.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,7 @@ import numpy as np
 
 from maskwright.errors import InvalidInput
 from maskwright.export.formats.image_files import upright
-from maskwright.export.formats.names import SPLITS, stem
+from maskwright.export.formats.names import SPLITS, apart_from_files, stem
 from maskwright.export.formats.seams import Points, ring
 from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
 from maskwright.masks import Mask
@@ -38,6 +40,7 @@ _DIGITS = 7
 _MIDDLE = 0.5
 _STEP = 0.02
 _STEPS = 20
+_OUR_FOLDERS = re.compile(r"(?:images|labels)_*")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class YoloFormat:
                 continue
             alike = seen.setdefault((classes[label], mask.box), [])
             if mask in alike:
-                continue  # the same object twice says no more than once
+                lost.append(Loss(label, "duplicate", mask.area))
+                continue
             points, wrong = _outline(mask, label, dataset.tolerance)
             lost += wrong
             lines.append(f"{classes[label]} {_coordinates(points, record.size, len(alike))}\n")
@@ -100,15 +104,17 @@ class YoloFormat:
             lines.append("test: images/test")
         lines.append("names:")
         lines += [f"  {number}: {_quoted(name)}" for number, name in enumerate(dataset.categories)]
-        for split in ("train", *(split for split in SPLITS if counts[split])):
-            (folder / "images" / split).mkdir(parents=True, exist_ok=True)
         (folder / INDEX).write_text("\n".join([*lines, ""]), encoding="utf-8")
         return (INDEX,)
 
 
 def _name(record: ImageRecord) -> str:
-    """Ultralytics finds labels by replacing the last folder called images: none may come after ours."""
-    return "/".join(f"{part}_" if part in ("images", "labels") else part for part in stem(record).split("/"))
+    """Ultralytics finds labels by replacing the last folder called images: none may come after ours.
+
+    ``images`` gets ``_`` at its end, and so does ``images_``, lest the two meet.
+    """
+    parts = apart_from_files(stem(record)).split("/")
+    return "/".join(f"{part}_" if _OUR_FOLDERS.fullmatch(part) else part for part in parts)
 
 
 def _outline(mask: Mask, label: str, tolerance: float) -> tuple[Points, list[Loss]]:
