@@ -20,6 +20,7 @@ from maskwright.errors import InvalidInput
 from maskwright.export.coco_document import uncompressed, write_coco_document
 from maskwright.export.engine import run_export
 from maskwright.export.formats.coco import CocoFormat, segmentation_of
+from maskwright.export.formats.yolo import YoloFormat
 from maskwright.export.json_array import read_array
 from maskwright.export.records import Dataset, ImageRecord
 from maskwright.export.simple_polygons import simple_rings
@@ -116,6 +117,33 @@ def test_outlines_that_are_not_the_mask_any_more_are_not_written():
     )
     assert np.array_equal(decoded(written, mask.size), mask.to_array())
     assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    "corners", [[(-4, 3), (50, 3), (30, 38)], [(4, 3), (60.5, 3), (30, 38)], [(4, 3), (9, 41), (1, 9)]]
+)
+def test_where_a_drawn_corner_leaves_the_image_the_outline_of_the_mask_is_written(corners):
+    mask = Mask.from_polygons([np.array(corners, dtype=float)], (40, 60))
+    drawn = region(mask, outlines=(Polygon(np.array(corners, dtype=float)),))
+    written, wrong = segmentation_of(drawn, Dataset({"cat": 1}, segmentation="polygon"))
+    points = np.concatenate([np.reshape(ring, (-1, 2)) for ring in written])
+    assert points.min() >= 0
+    assert (points <= (60, 40)).all()
+    assert np.array_equal(decoded(written, mask.size), mask.to_array())
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("tolerance", [np.nan, np.inf, -np.inf])
+def test_a_tolerance_that_is_no_distance_is_refused(tolerance):
+    mask = Mask.from_box((3, 3, 9, 9), (40, 60))
+    dataset = Dataset({"cat": 1}, segmentation="polygon", tolerance=tolerance)
+    for use in (
+        lambda: segmentation_of(region(mask), dataset),
+        lambda: YoloFormat().render(record(region(mask)), dataset, None),
+        lambda: simple_rings(mask, tolerance),
+    ):
+        with pytest.raises(InvalidInput, match="finite number"):
+            use()
 
 
 def test_simplified_polygons_tell_how_many_pixels_they_get_wrong():

@@ -6,11 +6,13 @@ each hole becomes a bay; the pieces fit together without a gap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.errors import InvalidInput
 from maskwright.masks import Mask, Polygon
 from maskwright.regions import Region
 
@@ -23,12 +25,15 @@ _DIGITS = (3, 5)
 def drawn_rings(region: Region) -> list[Ring] | None:
     """The polygons that a person drew, rounded to 3 or 5 decimals where the pixels stay the same.
 
-    None where the region was not drawn as polygons without holes, or where these do not give its pixels, because it
-    was changed since.
+    None where the region was not drawn as polygons without holes, where these do not give its pixels, because it
+    was changed since, or where a corner lies outside the image, which some loaders refuse.
     """
     if not region.outlines or any(outline.holes for outline in region.outlines):
         return None
     exact = [outline.exterior for outline in region.outlines]
+    height, width = region.mask.size
+    if any((ring < 0).any() or (ring > (width, height)).any() for ring in exact):
+        return None
     for digits in _DIGITS:
         rounded = [np.round(ring, digits) for ring in exact]
         if Mask.from_polygons(rounded, region.mask.size) == region.mask:
@@ -43,7 +48,11 @@ def simple_rings(mask: Mask, tolerance: float = 0.0) -> list[Ring]:
         mask: Any mask; an empty one has no outline.
         tolerance: Pixels by which simplified outlines may stray (Douglas-Peucker). With 0 the union of the rings is
             the mask.
+
+    Raises:
+        InvalidInput: If the tolerance is not a finite number.
     """
+    check_tolerance(tolerance)
     rings: list[Ring] = []
     waiting = [(mask, mask.to_polygons())]
     while waiting:
@@ -56,6 +65,16 @@ def simple_rings(mask: Mask, tolerance: float = 0.0) -> list[Ring]:
     if tolerance <= 0:
         return rings
     return [simple for ring in rings for simple in _simplified(ring, tolerance)]
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Refuse what is no distance to simplify by.
+
+    Raises:
+        InvalidInput: If the tolerance is not a finite number.
+    """
+    if not math.isfinite(tolerance):
+        raise InvalidInput(f"a tolerance of {tolerance} pixels; give a finite number, 0 to keep every corner")
 
 
 def _halves(part: Mask, polygon: Polygon) -> Sequence[Mask]:

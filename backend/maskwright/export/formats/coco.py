@@ -23,7 +23,7 @@ from maskwright.export.formats.coco_parts import annotation_row, image_row, writ
 from maskwright.export.formats.image_files import beside
 from maskwright.export.ids import annotation_id, image_id, stable_id
 from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows, Split
-from maskwright.export.simple_polygons import drawn_rings, simple_rings
+from maskwright.export.simple_polygons import check_tolerance, drawn_rings, simple_rings
 from maskwright.masks import Mask
 from maskwright.regions import Region
 
@@ -76,6 +76,7 @@ def segmentation_of(region: Region, dataset: Dataset) -> tuple[Any, dict[str, in
         return uncompressed(mask), {}
     if dataset.segmentation == "rle" or region.is_crowd:
         return mask.to_coco(), {}
+    check_tolerance(dataset.tolerance)
     rings, reason = (drawn_rings(region) if dataset.tolerance <= 0 else None), "outline"
     if rings is None:
         rings = simple_rings(mask, dataset.tolerance)

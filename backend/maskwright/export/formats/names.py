@@ -47,7 +47,7 @@ def flat_stem(record: ImageRecord) -> str:
 
 
 def place(record: ImageRecord) -> str:
-    """As :func:`stem`, its folders kept apart from files, in a folder of its part of the dataset where that is split."""
+    """As :func:`stem`, its folders kept apart from files, in a folder of its part of a split dataset."""
     name = apart_from_files(stem(record))
     return f"{record.split}/{name}" if record.split else name
 

@@ -33,6 +33,7 @@ from maskwright.export.formats.image_files import upright
 from maskwright.export.formats.names import SPLITS, apart_from_files, stem
 from maskwright.export.formats.seams import Points, ring
 from maskwright.export.records import Dataset, ImageRecord, Loss, Rendered, Rows
+from maskwright.export.simple_polygons import check_tolerance
 from maskwright.masks import Mask
 
 INDEX = "data.yaml"
@@ -59,8 +60,9 @@ class YoloFormat:
         """See :class:`maskwright.export.records.Format`.
 
         Raises:
-            InvalidInput: If a mask is not of the image's size, or the image cannot be read.
+            InvalidInput: If a mask is not of the image's size, the image cannot be read, or the tolerance is no number.
         """
+        check_tolerance(dataset.tolerance)
         classes = {name: number for number, name in enumerate(dataset.categories)}
         lines: list[str] = []
         lost: list[Loss] = []
