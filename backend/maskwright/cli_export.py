@@ -169,7 +169,7 @@ class _Parts:
     def category_ids(self, file: Path | None) -> tuple[dict[str, int], list[str]]:
         """Ids that are taken, by class name, and the classes of this dataset."""
         from maskwright.export.categories import collect_names, number_classes, read_categories
-        from maskwright.export.publish import read_record
+        from maskwright.export.dataset_record import read_record
 
         mapping: LabelMapping = self.selection.mapping
         if file is not None:

@@ -21,7 +21,7 @@ from maskwright.export.companions import Companions
 from maskwright.export.engine import run_export
 from maskwright.export.journal import FOLDER, Workplace
 from maskwright.export.json_array import read_array
-from maskwright.export.publish import RECORD
+from maskwright.export.dataset_record import RECORD
 from maskwright.images import ImageLimits
 from maskwright.masks import Mask
 

@@ -62,7 +62,7 @@ def read_categories(path: Path) -> dict[str, int]:
         except UnicodeDecodeError as error:
             raise InvalidInput(f"{path.name} is not UTF-8 text with a class name per line") from error
         pairs = [(line.strip(), number) for number, line in enumerate(filter(str.strip, lines), start=1)]
-    return _checked(pairs, path.name)
+    return checked_ids(pairs, path.name)
 
 
 def collect_names(source: Iterable[TaskDocument], reader: TaskReader) -> list[str]:
@@ -92,10 +92,20 @@ def _pairs(document: Any, name: str) -> list[tuple[Any, Any]]:
     return [(entry, number) for number, entry in enumerate(document, start=1)]
 
 
-def _checked(pairs: list[tuple[Any, Any]], name: str) -> dict[str, int]:
+def checked_ids(pairs: list[tuple[Any, Any]], name: str) -> dict[str, int]:
+    """Ids by class name, in the order of ids.
+
+    Args:
+        pairs: (class name, id) as they were read.
+        name: What they were read from, for messages.
+
+    Raises:
+        InvalidInput: If there are none or too many, or names or ids are malformed or given twice.
+    """
     if not pairs or len(pairs) > MOST:
         raise InvalidInput(f"{name} names {len(pairs)} categories; give between 1 and {MOST}")
     numbers: dict[str, int] = {}
+    taken: set[int] = set()
     for label, number in pairs:
         if not isinstance(label, str) or not label.strip():
             raise InvalidInput(f"{name}: {label!r} is no name of a category")
@@ -103,7 +113,8 @@ def _checked(pairs: list[tuple[Any, Any]], name: str) -> dict[str, int]:
             raise InvalidInput(f"{name}: the id of category {label!r} is {number!r}; ids are whole numbers from 1")
         if label in numbers:
             raise InvalidInput(f"{name} names the category {label!r} twice")
-        if number in numbers.values():
+        if number in taken:
             raise InvalidInput(f"{name} gives the id {number} twice")
         numbers[label] = number
+        taken.add(number)
     return dict(sorted(numbers.items(), key=lambda item: item[1]))

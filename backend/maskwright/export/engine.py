@@ -24,11 +24,12 @@ from maskwright.export.card import CONTACT_SHEET
 from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chunks
 from maskwright.export.clashes import find_clashes
 from maskwright.export.companions import CARD, Companions
+from maskwright.export.dataset_record import RECORD
 from maskwright.export.documents import TaskDocument
 from maskwright.export.file_names import shown_address
 from maskwright.export.image_sources import ImageFetcher
 from maskwright.export.journal import Workplace
-from maskwright.export.publish import RECORD, check_free, checksum, complete, publish
+from maskwright.export.publish import check_free, checksum, complete, publish
 from maskwright.export.records import Dataset, Format, ImageRecord, Split
 from maskwright.export.report import ExportReport
 from maskwright.export.selection import Selection

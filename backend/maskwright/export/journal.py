@@ -16,6 +16,7 @@ from typing import IO, Any
 import orjson
 
 from maskwright.errors import Busy, InvalidInput
+from maskwright.export.dataset_record import is_relative
 from maskwright.export.shards import is_intact
 from maskwright.export.tally import Tally
 from maskwright.export.work import Outcome, WrittenFile
@@ -98,7 +99,7 @@ class Workplace:
             return None
         files = tuple(WrittenFile(*row) for row in entry["files"])
         for file in files:
-            if not _is_as_written(self.dataset / file.path, file):
+            if not is_relative(file.path) or not _is_as_written(self.dataset / file.path, file):
                 return None
         return Outcome(entry["shard"], files, Tally.from_json(entry["tally"]))
 
@@ -109,6 +110,7 @@ class Workplace:
             "chunk": chunk, "digest": digest, "shard": outcome.shard, "files": [list(file) for file in outcome.files],
             "tally": outcome.tally.to_json(),
         }  # fmt: skip
+        self._finished[chunk] = (digest, entry)
         self._journal.write(orjson.dumps(entry) + b"\n")
         self._journal.flush()
 

@@ -11,30 +11,19 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 
 from maskwright.errors import InvalidInput
+from maskwright.export.dataset_record import RECORD, WRITTEN_BY, read_listing, read_record
 from maskwright.export.journal import Workplace
 from maskwright.export.work import WrittenFile
 
-RECORD = "dataset.json"
-WRITTEN_BY = "maskwright export"
 _PLAN = "publishing.json"
 _BLOCK = 1 << 20
 _SHOWN = 5
-
-
-def read_record(out: Path) -> dict[str, Any]:
-    """``dataset.json`` of an earlier export in a folder; empty where there is none of ours."""
-    try:
-        record = orjson.loads((out / RECORD).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    is_ours = isinstance(record, dict) and record.get("written_by") == WRITTEN_BY and isinstance(record["files"], list)
-    return record if is_ours else {}
 
 
 def check_free(out: Path, paths: Iterable[str], *, overwrite: bool) -> None:
@@ -43,11 +32,12 @@ def check_free(out: Path, paths: Iterable[str], *, overwrite: bool) -> None:
     Raises:
         InvalidInput: If there is one; the message names it.
     """
-    ours = {row["path"]: row for row in read_record(out).get("files", [])}
+    record = read_record(out)
+    ours = {row["path"]: row for row in record.get("files", [])}
     foreign = []
     for path in paths:
         place = out / path
-        is_ours = bool(read_record(out)) if path == RECORD else _is_as_written(place, ours.get(path))
+        is_ours = bool(record) if path == RECORD else _is_as_written(place, ours.get(path))
         if place.is_file() and not overwrite and not is_ours:
             foreign.append(path)
         elif place.is_dir():
@@ -84,11 +74,11 @@ def publish(place: Workplace, files: Iterable[WrittenFile], index: str, record: 
 
 
 def complete(place: Workplace) -> None:
-    """Complete a move that was written down, if there is one."""
+    """Complete a move that was written down, if there is one. One that would lead out of the folder is dropped."""
     plan_file = place.folder / _PLAN
-    try:
-        plan = orjson.loads(plan_file.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+    plan = read_listing(plan_file, place.out)
+    if not plan:
+        plan_file.unlink(missing_ok=True)
         return
     old = {row["path"]: row for row in read_record(place.out).get("files", [])}
     folders = {place.out}
@@ -103,8 +93,7 @@ def complete(place: Workplace) -> None:
         # What the export before had, and this one has not, would pass for a part of it.
         if path != RECORD and _is_as_written(place.out / path, row):
             (place.out / path).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                (place.out / path).parent.rmdir()
+            _remove_empty(place.out, path)
     for folder in folders:
         _sync(folder)
     plan_file.replace(place.out / RECORD)
@@ -125,6 +114,13 @@ def _is_as_written(path: Path, row: Mapping[str, Any] | None) -> bool:
     if row is None or not path.is_file() or path.stat().st_size != row["size"]:
         return False
     return checksum(path)[1] == str(row["sha256"])
+
+
+def _remove_empty(out: Path, path: str) -> None:
+    """Remove the folders that are empty now that a file is gone."""
+    with contextlib.suppress(OSError):
+        for folder in PurePosixPath(path).parents[:-1]:
+            (out / folder).rmdir()
 
 
 def _sync(path: Path) -> None:
