@@ -30,7 +30,7 @@ class LabelStudioReader:
 
     Attributes:
         label_config: The project's labelling configuration (XML). It says which field of a task holds which image.
-            Without it that is inferred from the fields that look like images and the regions' ``to_name``.
+            Without it every field that looks like images is one, under its own name.
         with_predictions: Whether the masks of predictions are read too; without them only their versions are.
     """
 
@@ -40,7 +40,8 @@ class LabelStudioReader:
     def __call__(self, document: bytes) -> AnnotatedTask:
         """Read the JSON text of one task.
 
-        Masks have the size of the displayed image (see ``results``). Regions with several labels keep the first.
+        Masks have the size of the displayed image that their region tells (see ``results``), which may not be that of
+        others on it. Regions with several labels keep the first.
         Shapes without pixels of their own (key points, text, choices, relations) and prompts that were left open are
         passed over.
 
@@ -50,8 +51,9 @@ class LabelStudioReader:
         body = read_body(document, _WHAT)
         task = _checked(body.document)
         annotations, drafts, predictions = (_objects(task, key) for key in ("annotations", "drafts", "predictions"))
-        everything = (*annotations, *drafts, *predictions)
-        images = TaskImages.of(task["data"], self.label_config, [item for a in everything for item in _items(a)])
+        left = [item for a in (*_newest_first(annotations), *drafts) for item in _items(a)]
+        proposed = [item for p in predictions for item in _items(p)]
+        images = TaskImages.of(task["data"], self.label_config, left, proposed)
         versions = {_text(p.get("id")): _text(p.get("model_version")) for p in predictions}
 
         def read(document: Mapping[str, Any], position: int, origin: str) -> Annotation:
@@ -109,7 +111,7 @@ def _annotation(
     for index, item, labels in _drawn_items(document):
         where = f"{origin} {number}, region {_text(item.get('id')) or f'number {index + 1}'}"
         try:
-            place, remark = images.place_of(item)
+            place = images.place_of(item)
             region = result_to_region(
                 item,
                 label=labels[0] if labels else None,
@@ -121,8 +123,6 @@ def _annotation(
         except InvalidInput as error:
             problems.append(f"{where}: {error}")
             continue
-        if remark:
-            problems.append(f"{where}: {remark}")
         if region is None or region.mask.is_empty:
             problems.append(f"{where}: it covers no pixel and is left out")
             continue
@@ -171,6 +171,18 @@ def _objects(task: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _items(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
     return _objects(annotation, "result")
+
+
+def _newest_first(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Submitted ones before skipped ones, then by their last change: what is superseded must not tell an image's size.
+
+    Of those of one time the later in the list comes first, as where the one that counts is chosen.
+    """
+    order = [
+        (a.get("was_cancelled") is not True, _time(a.get("updated_at")), _time(a.get("created_at")), n)
+        for n, a in enumerate(annotations)
+    ]
+    return [annotations[n] for *_, n in sorted(order, reverse=True)]
 
 
 def _drawn_items(annotation: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:

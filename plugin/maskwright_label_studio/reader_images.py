@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maskwright.annotated import TaskImage
@@ -16,8 +16,6 @@ from maskwright_label_studio.results import draws_mask, item_size
 _ADDRESS = re.compile(r"(/data/|/storage-data/|(https?|s3|gs|gcs|azure-blob|data:image)[:/])", re.IGNORECASE)
 _PICTURE = re.compile(r"\.(png|jpe?g|gif|bmp|webp|tiff?|svg|jfif|avif)$", re.IGNORECASE)
 _NO_PICTURE = re.compile(r"\.(txt|json|csv|xml|html?|pdf|mp3|wav|mp4|mov|avi|zip)$", re.IGNORECASE)
-_UNDEFINED = "$undefined$"
-"""Where Label Studio keeps the only value of a task that was uploaded before the project had a configuration."""
 
 
 @dataclass(frozen=True)
@@ -25,74 +23,77 @@ class TaskImages:
     """The images of one task.
 
     Attributes:
-        images: In the order of the labelling configuration.
+        images: In the order of the labelling configuration; where that is not known, of the task's fields. What was
+            drawn never changes which images there are, nor their order: identifiers are derived from it.
         places: Positions in ``images`` by (tag's name, index in the list).
-        remarks: By tag's name: what had to be guessed about it.
     """
 
     images: tuple[TaskImage, ...]
     places: Mapping[tuple[str, int], int]
-    remarks: Mapping[str, str]
 
     @classmethod
-    def of(cls, data: Mapping[str, Any], label_config: str | None, items: Sequence[Mapping[str, Any]]) -> TaskImages:
+    def of(
+        cls,
+        data: Mapping[str, Any],
+        label_config: str | None,
+        items: Sequence[Mapping[str, Any]],
+        proposed: Sequence[Mapping[str, Any]] = (),
+    ) -> TaskImages:
         """The images in a task's ``data``.
 
         Args:
             data: The task's fields.
             label_config: The labelling configuration, or None to infer what it would say.
-            items: Every result item of the task; sizes and names are taken from them.
+            items: The result items that people left. The first on an image tells its size.
+            proposed: Those of predictions; they tell sizes where nobody drew.
 
         Raises:
-            InvalidInput: If the task holds no image.
+            InvalidInput: If the task holds no image, or it cannot be told which of several was drawn on.
         """
         drawn = [item for item in items if draws_mask(item)]
-        if label_config is None:
-            fields, remarks = _inferred(data, dict.fromkeys(str(item.get("to_name", "")) for item in drawn))
-        else:
-            fields, remarks = _configured(data, label_config), {}
-        sizes = _sizes(drawn)
-        images: list[TaskImage] = []
-        for name, sources in fields.items():
-            images += (TaskImage(name, n, source, sizes.get((name, n))) for n, source in enumerate(sources))
+        fields = _inferred(data) if label_config is None else _configured(data, label_config)
+        images = [TaskImage(name, n, source) for name, sources in fields.items() for n, source in enumerate(sources)]
         if not images:
             raise InvalidInput("the task's data holds no address of an image")
-        return cls(tuple(images), {(image.name, image.index): n for n, image in enumerate(images)}, remarks)
+        places = {(image.name, image.index): n for n, image in enumerate(images)}
+        if label_config is None:
+            names = dict.fromkeys(_place(item)[0] for item in (*drawn, *proposed))
+            if len(fields) == 1:
+                places |= {(name, image.index): n for name in names for n, image in enumerate(images)}
+            else:
+                _require_known(dict.fromkeys(_place(item)[0] for item in drawn), fields)
+        known = cls(tuple(images), places)
+        sizes = known._sizes((*drawn, *filter(draws_mask, proposed)))
+        return cls(tuple(replace(image, size=sizes.get(n)) for n, image in enumerate(images)), places)
 
-    def place_of(self, item: Mapping[str, Any]) -> tuple[int, str]:
-        """Position in ``images`` of the one that a region was drawn on, and a remark about it or empty text.
+    def place_of(self, item: Mapping[str, Any]) -> int:
+        """Position in ``images`` of the one that a region was drawn on.
 
         Raises:
-            InvalidInput: If the task has no such image, or the region was drawn on a picture of another size.
+            InvalidInput: If the task has no such image.
         """
         name, index = _place(item)
         place = self.places.get((name or self.images[0].name, index))
         if place is None:
             raise InvalidInput(f"it belongs to image {index + 1} of {name!r}, which the task does not have")
-        size, known = item_size(item), self.images[place].size
-        if known is not None and size != known:
-            raise InvalidInput(
-                f"it was drawn on a picture of {size[1]} x {size[0]} pixels, the task's first region on one of "
-                f"{known[1]} x {known[0]}"
-            )
-        return place, self.remarks.get(name, "")
+        return place
+
+    def _sizes(self, items: Iterable[Mapping[str, Any]]) -> dict[int, Size]:
+        """(H, W) by position, as the first item on each image tells it."""
+        sizes: dict[int, Size] = {}
+        for item in items:
+            try:
+                place = self.place_of(item)
+                if place not in sizes:
+                    sizes[place] = item_size(item)
+            except InvalidInput:
+                continue
+        return sizes
 
 
 def _place(item: Mapping[str, Any]) -> tuple[str, int]:
     index = item.get("item_index")
     return str(item.get("to_name", "")), index if type(index) is int else 0
-
-
-def _sizes(items: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Size]:
-    sizes: dict[tuple[str, int], Size] = {}
-    for item in items:
-        place = _place(item)
-        if place not in sizes:
-            try:
-                sizes[place] = item_size(item)
-            except InvalidInput:
-                continue
-    return sizes
 
 
 def _configured(data: Mapping[str, Any], label_config: str) -> dict[str, tuple[str, ...]]:
@@ -109,32 +110,26 @@ def _configured(data: Mapping[str, Any], label_config: str) -> dict[str, tuple[s
     return fields
 
 
-def _inferred(data: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Addresses by the regions' ``to_name``: the field of that name, the only one, or the next one without a name."""
-    fields = {key: _addresses(value) for key, value in data.items() if _is_image(value)}
-    names = [name for name in names if name]
-    if not names:
-        first = next((key for key in ("image", _UNDEFINED) if key in fields), next(iter(fields), ""))
-        return {key: fields[key] for key in fields if key == first}, {}
-    if len(fields) == 1:
-        return {name: addresses for name in names for addresses in fields.values()}, {}
-    found: dict[str, tuple[str, ...]] = {}
-    remarks: dict[str, str] = {}
-    free = [key for key in fields if key not in names]
-    for name in names:
-        if name in fields:
-            found[name] = fields[name]
-        elif free:
-            remarks[name] = (
-                f"its image {name!r} was taken to be the field {free[0]!r}, for the labelling configuration is not "
-                "known; give it to be sure"
-            )
-            found[name] = fields[free.pop(0)]
-    return found, remarks
+def _inferred(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Addresses by field, of every field that looks like images, in the task's order."""
+    return {
+        key: tuple(value) if isinstance(value, list) else (value,) for key, value in data.items() if _is_image(value)
+    }
 
 
-def _addresses(value: Any) -> tuple[str, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
+def _require_known(names: Iterable[str], fields: Iterable[str]) -> None:
+    """Refuse regions of an image that is none of the task's fields: a guess would put masks on the wrong picture."""
+    unknown = [name for name in names if name not in fields]
+    if unknown:
+        raise InvalidInput(
+            f"regions were drawn on {_listed(unknown)}, but the fields of the task that hold images are "
+            f"{_listed(fields)}: which is which stands in the project's labelling configuration; give "
+            "--label-config FILE"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def _is_image(value: object) -> bool:

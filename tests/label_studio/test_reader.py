@@ -28,6 +28,8 @@ from maskwright_label_studio.reader import LabelStudioReader
 
 PAYLOADS = Path(__file__).parents[1] / "contract" / "payloads"
 RECORDED = sorted(path.stem for path in PAYLOADS.glob("export-*.json"))
+TWO_TAGS = "export-several-images-two-tags"
+"""Its tags are not called like the fields they show."""
 CONFIG = '<View><Image name="image" value="$image"/></View>'
 
 
@@ -90,7 +92,7 @@ def expected_pixels(item: dict[str, Any]) -> np.ndarray:
 @pytest.mark.parametrize("name", RECORDED)
 def test_recorded_shapes_come_out_to_the_pixel_turned_images_and_exif_included(name, with_config):
     recorded = payload(name)
-    config = recorded.get("label_config", CONFIG) if with_config else None
+    config = recorded.get("label_config", CONFIG) if with_config or name == TWO_TAGS else None
     task = read(recorded["task"], config)
     (annotation,) = task.annotations
     assert annotation.kind == "submitted"
@@ -110,7 +112,7 @@ def test_recorded_shapes_come_out_to_the_pixel_turned_images_and_exif_included(n
 def test_brush_masks_are_those_of_label_studios_own_png_export(name):
     recorded = payload(name)
     pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(p)))) > 0 for p in recorded["brush_png"].values()]
-    task = read(recorded["task"])
+    task = read(recorded["task"], recorded.get("label_config", CONFIG))
     brushed = {item["id"] for item in recorded["task"]["annotations"][0]["result"] if "rle" in item["value"]}
     masks = [r.mask.to_array() for found in task.annotations[0].regions.values() for r in found if r.key in brushed]
     assert len(masks) == len(pictures)
@@ -153,23 +155,59 @@ def test_rectangles_and_polygons_come_with_the_outline_that_was_drawn():
 
 def test_several_images_of_a_task_keep_their_regions_apart():
     recorded = payload("export-several-images-value-list")
-    for config in (None, recorded["label_config"]):
+    for config, name in ((None, "images"), (recorded["label_config"], "image")):
         task = read(recorded["task"], config)
         assert [(image.name, image.index, image.size) for image in task.images] == [
-            ("image", 0, (120, 200)),
-            ("image", 1, (100, 160)),
+            (name, 0, (120, 200)),
+            (name, 1, (100, 160)),
         ]
         assert [image.source for image in task.images] == recorded["task"]["data"]["images"]
         assert {place: len(found) for place, found in task.annotations[0].regions.items()} == {0: 2, 1: 2}
 
-    recorded = payload("export-several-images-two-tags")
-    for config in (None, recorded["label_config"]):
-        task = read(recorded["task"], config)
-        assert [(image.name, image.size) for image in task.images] == [("left", (120, 200)), ("right", (100, 160))]
-        assert [image.source for image in task.images] == list(recorded["task"]["data"].values())
-        labels = {place: [r.label for r in found] for place, found in task.annotations[0].regions.items()}
-        assert labels == {0: ["Cat", "Cat"], 1: ["Cat", "Dog"]}
-        assert bool(task.annotations[0].problems) == (config is None), "what was guessed is said"
+    recorded = payload(TWO_TAGS)
+    task = read(recorded["task"], recorded["label_config"])
+    assert [(image.name, image.size) for image in task.images] == [("left", (120, 200)), ("right", (100, 160))]
+    assert [image.source for image in task.images] == list(recorded["task"]["data"].values())
+    labels = {place: [r.label for r in found] for place, found in task.annotations[0].regions.items()}
+    assert labels == {0: ["Cat", "Cat"], 1: ["Cat", "Dog"]}
+    assert not task.annotations[0].problems
+
+
+def test_which_of_several_images_was_drawn_on_is_never_guessed():
+    with pytest.raises(InvalidInput, match=r"'left', 'right'.*'before', 'after'.*--label-config FILE"):
+        read(payload(TWO_TAGS)["task"])
+    with pytest.raises(InvalidInput, match="--label-config FILE"):
+        read(task_of(rectangle(to_name=""), data={"image": "a.png", "mask": "b.png"}))
+    one = read(task_of(rectangle(to_name="left"), rectangle("r2", to_name="right"), data={"x": "a.png"}))
+    assert [image.source for image in one.images] == ["a.png"]
+    assert len(one.annotations[0].regions[0]) == 2
+
+
+def test_what_is_drawn_first_or_not_at_all_changes_no_images_place():
+    on_a, on_b = rectangle("r1", to_name="a"), rectangle("r2", to_name="b")
+    for drawn in ([], [on_a], [on_b], [on_a, on_b], [on_b, on_a]):
+        task = read(task_of(*drawn, data={"a": "/data/upload/1/a.png", "b": "/data/upload/1/b.png"}))
+        assert [(image.name, image.source) for image in task.images] == [
+            ("a", "/data/upload/1/a.png"), ("b", "/data/upload/1/b.png"),
+        ]  # fmt: skip
+        found = {region.key: place for place, regions in task.annotations[0].regions.items() for region in regions}
+        assert found == {item["id"]: "ab".index(item["to_name"]) for item in drawn}
+
+
+def test_the_newest_submitted_annotation_tells_an_images_size():
+    task = task_of()
+    task["annotations"] = [
+        {"id": n, "updated_at": f"2026-0{month}-01T00:00:00Z", "was_cancelled": skipped, "result": [
+            rectangle(original_width=100 * n)
+        ]}
+        for n, month, skipped in ((1, 1, False), (2, 3, False), (3, 2, False), (4, 4, True))
+    ]  # fmt: skip
+    task["drafts"] = [{"id": 9, "result": [rectangle(original_width=900)]}]
+    task["predictions"] = [{"id": 8, "result": [rectangle(original_width=800)]}]
+    assert read(task).images[0].size == (50, 200)
+    assert read(task | {"annotations": [], "drafts": []}).images[0].size == (50, 800)
+    sizes = [a.regions[0][0].mask.size for a in read(task).annotations]
+    assert sizes == [(50, 100), (50, 200), (50, 300), (50, 400), (50, 900)], "each keeps what it was drawn on"
 
 
 def test_plain_controls_take_their_labels_from_the_companion():
@@ -326,7 +364,6 @@ def test_what_holds_no_pixels_is_passed_over_in_silence():
         rectangle("bad", value={"x": 10, "y": 10, "width": 0, "height": 5}),
         rectangle("bad", to_name="elsewhere"),
         rectangle("bad", item_index=3),
-        rectangle("bad", original_width=300),
     ],
 )
 @pytest.mark.parametrize("padding", ["", "x" * 40_000])
@@ -374,10 +411,10 @@ def test_a_task_without_any_image_is_refused_by_name():
 )
 def test_the_field_with_the_image_is_found_without_a_configuration(data, source):
     task = read(task_of(rectangle(), data=data))
-    assert [image.source for image in task.images] == [source]
-    assert task.images[0].size == (50, 100)
-    assert len(task.annotations[0].regions[0]) == 1
-    assert [image.source for image in read(task_of(data=data)).images] == [source]
+    (place,) = task.annotations[0].regions
+    assert task.images[place].source == source
+    assert task.images[place].size == (50, 100)
+    assert read(task_of(data=data)).images[place].source == source
 
 
 def test_a_reader_travels_to_other_processes():
