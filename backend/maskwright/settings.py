@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     sync_interval_s: float = Field(
         300.0,
         ge=0,
-        description="Seconds after which known projects are compared with the platform; 0 = only when events were lost.",
+        description="Seconds between comparisons with the platform; 0 = when events were lost.",
     )
 
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
