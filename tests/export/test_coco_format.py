@@ -17,11 +17,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maskwright.errors import InvalidInput
-from maskwright.export.coco_document import uncompressed, write_coco_document
+from maskwright.export.coco_document import dump, uncompressed, whole_file, write_sections
 from maskwright.export.engine import run_export
 from maskwright.export.formats.coco import CocoFormat, segmentation_of
 from maskwright.export.formats.yolo import YoloFormat
 from maskwright.export.json_array import read_array
+from maskwright.export.json_file import JsonListFile
 from maskwright.export.records import Dataset, ImageRecord
 from maskwright.export.simple_polygons import simple_rings
 from maskwright.masks import Mask, Polygon
@@ -175,7 +176,11 @@ def test_a_file_loaded_by_pycocotools_and_written_again_is_the_same(segmentation
     loaded = quiet_coco(path)
     for annotation in loaded.loadAnns(loaded.getAnnIds()):
         loaded.annToMask(annotation)
-    write_coco_document(tmp_path / "again.json", loaded.dataset)
+    sections = loaded.dataset.items()
+    write_sections(
+        tmp_path / "again.json",
+        [(name, map(dump, value) if name in ("images", "annotations") else dump(value)) for name, value in sections],
+    )
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
@@ -260,7 +265,19 @@ def test_two_tasks_of_one_number_are_refused(tmp_path, files):
         run_export(read_array(files.write(tmp_path, found)), files.plan(), tmp_path / "out")
 
 
-def test_a_document_that_is_not_json_is_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(InvalidInput, match="JSON values only"):
-        write_coco_document(tmp_path / "x.json", {"images": [{"id": {1, 2}}]})
+def test_a_file_whose_writing_is_broken_off_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_sections(tmp_path / "x.json", [("images", map(dump, [{"id": {1, 2}}]))])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("open_file", [whole_file, JsonListFile])
+def test_a_file_is_there_whole_or_not_at_all(open_file, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    with pytest.raises(OSError, match="image"), open_file(path):
+        raise OSError("an image is lost")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+    for wrong in (tmp_path, tmp_path / "none" / "x.json"):
+        with pytest.raises(InvalidInput, match="cannot write"), open_file(wrong):
+            pass

@@ -1,7 +1,7 @@
 """The text of COCO files (https://cocodataset.org/#format-data): its entries, and a writer that streams them.
 
 Every image and annotation is on a line of its own, so that files can be compared line by line and read without parsing
-them whole. A file written here, loaded into Python and written again by :func:`write_coco_document` has the same bytes.
+them whole. A file written here, loaded into Python and written again by :func:`write_sections` has the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from maskwright.regions import Region
 
 SCORE_DIGITS = 6
 _BUFFER = 1 << 20
-_LONG = ("images", "annotations")
 
 Section = tuple[str, bytes | Iterable[bytes]]
 """A key of the file and its JSON text, or the JSON texts of the entries of its list."""
@@ -109,37 +108,27 @@ def stream_sections(sink: IO[bytes], sections: Iterable[Section]) -> None:
     sink.write(b"}\n" if between != b"{" else b"{}\n")
 
 
-def write_coco_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a COCO document that is in memory, such as ``pycocotools.coco.COCO(...).dataset``.
-
-    Raises:
-        InvalidInput: If the folder cannot be written to, or a value cannot be written as JSON.
-        OSError: If the disk refuses later on.
-    """
-    try:
-        write_sections(path, ((name, _content(name, value)) for name, value in document.items()))
-    except TypeError as error:
-        raise InvalidInput(f"{path.name}: {error}; a COCO document holds JSON values only") from error
-
-
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose content appears under ``path`` at the end of the block, synced, if no exception ends it.
 
     Raises:
-        InvalidInput: If the folder cannot be written to.
+        InvalidInput: If the folder cannot be written to, or the path is that of a folder.
+        OSError: If the disk refuses later on.
     """
+    if path.is_dir():
+        raise InvalidInput(f"cannot write {path}: it is a folder")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InvalidInput(f"cannot write {path}: {error.strerror}") from None
     temporary = Path(name)
+    sink = os.fdopen(handle, "wb", buffering=_BUFFER)
     try:
-        with os.fdopen(handle, "wb", buffering=_BUFFER) as sink:
-            yield sink
-            sink.flush()
-            os.fchmod(sink.fileno(), 0o644)
-            os.fsync(sink.fileno())
+        yield sink
+        sink.flush()
+        os.fchmod(sink.fileno(), 0o644)
+        os.fsync(sink.fileno())
         temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -149,10 +138,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _content(name: str, value: object) -> bytes | Iterator[bytes]:
-    return map(dump, value) if name in _LONG and isinstance(value, list) else dump(value)
+        # What is still in its buffer fits no full disk, and is not wanted any more.
+        with contextlib.suppress(OSError):
+            sink.close()
 
 
 def _write_list(sink: IO[bytes], entries: Iterable[bytes]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from maskwright.errors import InvalidInput
+from maskwright.export.coco_document import whole_file
 
 
 class JsonListFile:
@@ -24,17 +23,11 @@ class JsonListFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._open = ExitStack()
         self.count = 0
 
     def __enter__(self) -> Self:
-        if self._path.is_dir():
-            raise InvalidInput(f"cannot write {self._path}: it is a folder")
-        try:
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        except OSError as error:
-            raise InvalidInput(f"cannot write {self._path}: {error.strerror}") from None
-        self._temporary = Path(name)
-        self._sink: IO[bytes] = os.fdopen(handle, "wb")
+        self._sink: IO[bytes] = self._open.enter_context(whole_file(self._path))
         self._write(b"[")
         return self
 
@@ -53,25 +46,12 @@ class JsonListFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
-                self._finish()
+            with self._open:
+                if error is not None:
+                    # Passed on to the file, which is then not put in place.
+                    raise error
+                self._sink.write(b"\n]\n")
         except OSError as failure:
+            if failure is error:
+                raise
             raise InvalidInput(f"cannot write {self._path}: {failure.strerror}") from None
-        finally:
-            self._temporary.unlink(missing_ok=True)
-            # What is still in its buffer fits no full disk, and is not wanted any more.
-            with contextlib.suppress(OSError):
-                self._sink.close()
-
-    def _finish(self) -> None:
-        self._sink.write(b"\n]\n")
-        self._sink.flush()
-        os.fchmod(self._sink.fileno(), 0o644)
-        os.fsync(self._sink.fileno())
-        self._temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            # The new name must outlive a power cut as well as the content.
-            os.fsync(folder)
-        finally:
-            os.close(folder)
