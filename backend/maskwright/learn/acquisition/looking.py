@@ -30,7 +30,7 @@ def proposed_regions(
         regions: Best first, of the image's size; empty masks are passed over.
         most: At most so many are asked about.
     """
-    prompts = [Prompt(box=box) for region in regions if (box := region.mask.box) is not None][:most]
+    prompts = [Prompt(box=region.mask.box) for region in regions if not region.mask.is_empty][:most]
     if not prompts:
         return ()
     answer = segmenter.decode(embedding, prompts)
