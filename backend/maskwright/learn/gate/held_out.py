@@ -150,7 +150,8 @@ def leaks(training: Iterable[str], held_out: Iterable[str], groups: Iterable[Seq
     Args:
         training: SHA-256 in hex of every image that the candidate or one of its parents was trained on.
         held_out: Those it is judged on.
-        groups: Of near-duplicates, see :func:`duplicate_groups`.
+        groups: Of near-duplicates among these images, see :func:`duplicate_groups`. Leave images that were set aside
+            out when working them out: what resembles both sides would join images that do not resemble each other.
     """
     trained, judged = set(training), sorted(set(held_out))
     together = [list(group) for group in groups]
