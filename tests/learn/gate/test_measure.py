@@ -140,6 +140,26 @@ def test_it_goes_on_where_it_was_cut_off():
     assert found.records == measure(Told(), images).records
 
 
+def test_several_threads_measure_the_same():
+    images = [picture(n) for n in range(6)]
+    seen = []
+    found = measure(Told(), images, workers=3, progress=lambda now: seen.append((now.done, now.images)))
+    assert found.records == measure(Told(), images).records
+    assert seen == [(n, 6) for n in range(1, 7)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_image_that_cannot_be_loaded_ends_it_at_once(workers):
+    def missing():
+        raise InvalidInput("the image is gone")
+
+    told = Told()
+    images = [replace(picture(0), key="a", pixels=missing), *(picture(n) for n in range(40))]
+    with pytest.raises(InvalidInput, match="gone"):
+        measure(told, images, workers=workers)
+    assert told.encoded < 40
+
+
 def test_an_object_that_was_corrected_or_is_gone_is_measured_anew():
     images = [picture(n) for n in range(3)]
     earlier = measure(Told(), images)
@@ -192,8 +212,10 @@ def test_objects_that_cannot_be_asked_for_are_named():
             measure(Told(), [wrong])
     with pytest.raises(InvalidInput, match="same key"):
         measure(Told(), [replace(image, objects=image.objects[:1] * 2)])
-    with pytest.raises(InvalidInput, match="measured twice"):
-        measure(Told(), [image, image])
+    told = Told()
+    with pytest.raises(InvalidInput, match="image image0 was given twice"):
+        measure(told, [image, image])
+    assert told.encoded == 0
 
 
 def test_images_without_objects_cost_nothing():

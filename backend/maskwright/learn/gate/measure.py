@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +41,7 @@ class Progress:
 
     Attributes:
         done: Images that are measured, the ones of an earlier measurement included.
-        images: All images.
+        images: All images with objects.
         part: What the last image added; merged into what was there before, it can be stored and resumed from.
     """
 
@@ -52,6 +56,7 @@ def measure(
     asking: Asking | None = None,
     *,
     earlier: Measurement | None = None,
+    workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Measurement:
@@ -63,8 +68,10 @@ def measure(
         asking: How to ask; None for the defaults.
         earlier: What was measured of the same model before. Images in it whose objects are still the same are not
             asked for again; images in it that are not given now are left out of the result.
-        progress: Called after each image.
-        cancelled: Asked before each image and each round of clicks.
+        workers: Threads, each of which measures an image at a time. More than one pays where PyTorch and OpenCV use
+            one thread each.
+        progress: Called after each image, in the calling thread, in the order in which they are done.
+        cancelled: Asked before each image and each round of clicks, by any of the threads.
 
     Returns:
         The records of all images given, in an order that does not depend on theirs.
@@ -77,21 +84,36 @@ def measure(
     how = asking or Asking()
     wanted = sorted(((image, how.chosen(image)) for image in images), key=lambda item: item[0].key)
     wanted = [(image, objects) for image, objects in wanted if objects]
+    for (one, _), (other, _) in pairwise(wanted):
+        if one.key == other.key:
+            raise InvalidInput(f"image {one.key} was given twice: give all its objects at once")
     found = Measurement(segmenter.version, how)
     if earlier is not None:
         given = {image.key: objects for image, objects in wanted}
         found = found.merged(earlier.without(key for key in earlier.images if not _still(earlier, key, given)))
     there = set(found.images)
+    waiting = [(image, objects) for image, objects in wanted if image.key not in there]
     parts: list[Measurement] = []
-    for done, (image, objects) in enumerate(wanted, 1):
-        part = Measurement(segmenter.version, how)
-        if image.key not in there:
-            _check(cancelled)
-            part = _measure_image(segmenter, image, objects, how, cancelled)
+    work = (partial(_measure_image, segmenter, *item, how, cancelled) for item in waiting)
+    with closing(_done(work, workers)) as done:
+        for part in done:
             parts.append(part)
-        if progress is not None:
-            progress(Progress(done, len(wanted), part))
+            if progress is not None:
+                progress(Progress(len(wanted) - len(waiting) + len(parts), len(wanted), part))
     return found.merged(*parts)
+
+
+def _done(work: Iterable[Callable[[], Measurement]], workers: int) -> Generator[Measurement, None, None]:
+    """What pieces of work come to, as they are done; after one that fails no other is begun."""
+    if workers <= 1:
+        yield from (piece() for piece in work)
+        return
+    with ThreadPoolExecutor(workers, "measure") as pool:
+        try:
+            yield from (future.result() for future in as_completed([pool.submit(piece) for piece in work]))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _still(earlier: Measurement, image: str, given: dict[str, tuple[HeldOutObject, ...]]) -> bool:
@@ -112,6 +134,7 @@ def _measure_image(
     asking: Asking,
     cancelled: Callable[[], bool],
 ) -> Measurement:
+    _check(cancelled)
     pixels: RGB = image.pixels()
     height, width = pixels.shape[:2]
     check_objects(image, objects, (height, width))

@@ -144,9 +144,16 @@ class Measurement:
         return both[:, 0], both[:, 1]
 
     def without(self, images: Iterable[str]) -> Measurement:
-        """Without some images; the seconds stay, for they were spent."""
+        """Without some images; of the seconds, the share of the objects that are left."""
         gone = set(images)
-        return replace(self, records=tuple(record for record in self.records if record.image not in gone))
+        kept = tuple(record for record in self.records if record.image not in gone)
+        share = len(kept) / max(1, len(self.records))
+        return replace(
+            self,
+            records=kept,
+            encode_seconds=self.encode_seconds * share,
+            answer_seconds=self.answer_seconds * share,
+        )
 
     def merged(self, *others: Measurement) -> Measurement:
         """All of them together.
