@@ -224,6 +224,40 @@ def test_dropout_of_the_adapter_acts_in_training_mode_only(networks):
 
 
 @pytest.mark.parametrize("family", ["sam", "sam2", "sam3", "package"])
+@pytest.mark.parametrize("kind", ["lora", "conv-lora"])
+def test_half_precision_autocast_serves_and_trains(family, kind, networks):
+    config = CONFIGS[kind]
+    learner = taught(networks[family], config)
+    served = adapted(networks[family], config, trained_tensors(learner))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        learnt = answer(family, learner)
+        with torch.inference_mode():
+            now = encoded(family, served)[-1]
+    learnt.float().square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained_parameters(learner).values())
+    exact = encoded(family, served)[-1]
+    assert (now.float() - exact).abs().mean() < 0.1 * exact.abs().mean() + 0.02
+
+
+def test_conv_lora_sees_neighbours_and_without_experts_is_plain_lora():
+    from maskwright.models.adapters.low_rank import ConvLowRankLinear
+
+    base = torch.nn.Linear(6, 5)
+    layer = ConvLowRankLinear(base, 2, 0.5, (1, 2, 4), 0.0, torch.Generator().manual_seed(0))
+    x = torch.randn(1, 8, 8, 6)
+    with torch.no_grad():
+        layer.up.normal_()
+        moved = x.clone()
+        moved[0, 4, 4] += 1.0
+        changed = (layer(moved) - layer(x)).abs().amax(dim=-1)[0] > 1e-6
+        assert changed[4, 5]
+        assert changed[3, 4]
+        layer.experts.zero_()
+        plain = base(x) + 0.5 * (x @ layer.down.T) @ layer.up.T
+        torch.testing.assert_close(layer(x), plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["sam", "sam2", "sam3", "package"])
 def test_only_the_last_blocks_are_corrected_where_that_is_asked_for(family, networks):
     every = {site.block for site in sites_of(networks[family], AdapterConfig("lora"))}
     last = {site.block for site in sites_of(networks[family], AdapterConfig("lora", last_blocks=1))}

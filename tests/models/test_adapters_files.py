@@ -227,6 +227,24 @@ def test_writers_of_one_adapter_do_not_disturb_each_other(folder):
     read_adapter(folder, ids.pop(), base=BASE)
 
 
+def test_a_writer_killed_half_way_leaves_no_adapter_and_is_cleaned_up_after(folder, written):
+    code = (
+        "import os, signal, torch; from pathlib import Path\n"
+        "from maskwright.models.adapters import files; from maskwright.models.adapters.config import AdapterConfig\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"tensors = {{'{LAYER}.down': torch.ones(2, 8), '{LAYER}.up': torch.ones(8, 2)}}\n"
+        f"card = files.AdapterCard('base', AdapterConfig('lora', rank=2))\n"
+        f"files.write_adapter(Path({str(folder)!r}), tensors, card)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
+    shelf = AdapterShelf(folder)
+    assert len(list(folder.iterdir())) == 2
+    assert shelf.ids() == (written,)
+    assert shelf.sweep() == 0
+    assert shelf.sweep(older_than_s=0) == 1
+    assert [path.stem for path in folder.iterdir()] == [written]
+
+
 def test_a_summary_imports_no_torch(folder, written):
     code = (
         "import sys; from pathlib import Path; from maskwright.models.adapters.shelf import AdapterShelf\n"

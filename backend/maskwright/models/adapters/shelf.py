@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,22 @@ class AdapterShelf:
     def read(self, identifier: str, *, base: str | None = None) -> tuple[AdapterSummary, dict[str, Tensor]]:
         """As ``read_adapter``."""
         return read_adapter(self.folder, identifier, base=base)
+
+    def sweep(self, older_than_s: float = 3600.0) -> int:
+        """Delete what writers that were killed have left behind; returns the number of files.
+
+        Args:
+            older_than_s: Younger ones may belong to a writer at work.
+        """
+        count = 0
+        for path in self.folder.glob(".*.safetensors.*"):
+            try:
+                if time.time() - path.stat().st_mtime >= older_than_s:
+                    path.unlink()
+                    count += 1
+            except OSError:  # another process was faster
+                continue
+        return count
 
     def ids(self) -> tuple[str, ...]:
         """Of every file there, unchecked, in alphabetical order."""
