@@ -129,16 +129,19 @@ def test_the_least_recently_used_copies_are_let_go_and_come_back(registry, setti
     uri = uris["sam"]
     ids = [train(registry, uri, KINDS["decoder"], seed)[0] for seed in range(4)]
     small = ModelRegistry(settings, most_adapted=2)
-    in_use = small.segmenter(f"{uri}+adapter:{ids[0]}")
-    network = weakref.ref(small.segmenter(f"{uri}+adapter:{ids[1]}").network)
-    assert small.segmenter(f"{uri}+adapter:{ids[0]}") is in_use
-    for identifier in ids[2:]:
-        small.segmenter(f"{uri}+adapter:{identifier}")
+    uris_of = [f"{uri}+adapter:{identifier}" for identifier in ids]
+    in_use = small.segmenter(uris_of[0])
+    network = weakref.ref(small.segmenter(uris_of[1]).network)
+    for other in (2, 3):
+        assert small.segmenter(uris_of[0]) is in_use
+        small.segmenter(uris_of[other])
         assert len(small.loaded()) == 1 + 2
     gc.collect()
     assert network() is None
+    small.segmenter(uris_of[1])
+    small.segmenter(uris_of[2])
     before = answer(in_use, picture(30, 30))
-    again = small.segmenter(f"{uri}+adapter:{ids[0]}")
+    again = small.segmenter(uris_of[0])
     assert again is not in_use
     np.testing.assert_array_equal(answer(again, picture(30, 30)), before)
     assert small.load_count == 1
