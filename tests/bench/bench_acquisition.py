@@ -5,8 +5,9 @@ Run: .venv/bin/python tests/bench/bench_acquisition.py [--quick | --signals | --
 
 On the first 100 nuclei images, never on the others, with the variant that has never seen nuclei.
 
-``--signals``: rank correlation over the images of every signal with the true error of the segmenter, and of the cost
-foreseen without any lead time with the clicks that a simulated annotator needs.
+``--signals [NAMES]``: rank correlation over the images of every signal with the true error of the segmenter, and of the
+cost foreseen without any lead time with the clicks that a simulated annotator needs; then what two batches of every
+function hold, without training.
 
 Otherwise 50 images chosen by the seed are the pool and 50 the check half. Nothing is labelled at first; in every
 round a function chooses 10 of the pool by what the segmenter of that round sees, the base is tuned on all so chosen,
@@ -57,6 +58,7 @@ from maskwright.regions import Provenance, Region
 DEVICE = ComputeDevice("cpu", "float32")
 BATCH = 10
 POOL = 50
+DRAWS = 40
 MANY = 10_000
 VARIANTS: dict[str, tuple[float, float]] = {
     "hybrid-uncertain": (0.0, 0.0),
@@ -157,21 +159,23 @@ def play(
     return reached, labelled
 
 
-def signals_beside_truth(network: EmbeddedNetwork, description: ModelDescription, listed: list[Shown]) -> None:
+def signals_beside_truth(
+    network: EmbeddedNetwork, description: ModelDescription, listed: list[Shown], arguments: argparse.Namespace
+) -> None:
     """Print the rank correlation of every signal with the true error, and of the cost with the clicks needed."""
     segmenter = EmbeddedSegmenter(description, network, DEVICE)
-    tools = Tools(segmenter, dropout_committee(network, description, DEVICE))
-    names = ("entropy", "predicted-iou", "disagreement", "bald")
+    names = tuple(arguments.signals.split(","))
+    tools = Tools(segmenter, dropout_committee(network, description, DEVICE, members=3) if "bald" in names else None)
     signals = [signal for name in names for signal in needed_signals(acquisition_function(name, tools))]
     measured, errors, clicks = [], [], []
     for shown in listed:
-        asked = proposed_regions(segmenter, shown.embedding, shown.regions)
+        asked = proposed_regions(segmenter, shown.embedding, shown.regions, arguments.proposals)
         look = Look(shown.embedding, asked, shown.regions)
         measured.append(measure(Candidate(shown.key, lambda look=look: look), signals, Context(), pooled))
-        truths = random.Random(0).sample(shown.picture.masks, min(5, len(shown.picture.masks)))
-        curves = [click_through(truth, Session(segmenter, shown.embedding).ask, 8) for truth in truths]
+        truths = random.Random(0).sample(shown.picture.masks, min(4, len(shown.picture.masks)))
+        curves = [click_through(truth, Session(segmenter, shown.embedding).ask, 5) for truth in truths]
         errors.append(1 - float(np.mean([curve[0] for curve in curves])))
-        needed = [next((n for n, value in enumerate(curve, 1) if value >= 0.85), 9) for curve in curves]
+        needed = [next((n for n, value in enumerate(curve, 1) if value >= 0.85), 6) for curve in curves]
         clicks.append(float(np.mean(needed)) * len(shown.picture.masks))
     print("\nrank correlation over the images with the error at 1 click")
     columns = {name: [candidate.signals[name] for candidate in measured] for name in names}
@@ -184,6 +188,37 @@ def signals_beside_truth(network: EmbeddedNetwork, description: ModelDescription
                 print(f"  {one + ' + ' + other:30s} {correlation(both, errors):+.2f}")
     cost = relative_cost(measured, Context())
     print(f"rank correlation of the foreseen cost with the clicks to IoU 0.85: {correlation(cost, clicks):+.2f}")
+    batches_beside_truth(measured, tools, np.array(errors), np.array(clicks))
+
+
+def batches_beside_truth(
+    measured: list[Candidate], tools: Tools, errors: NDArray[np.float64], clicks: NDArray[np.float64]
+) -> None:
+    """Print what two batches of every function hold, without training: mean over ``DRAWS`` pools drawn from the images.
+
+    Error at 1 click of the images chosen, clicks that labelling them takes, and how far the images of the pool lie from
+    the nearest chosen one, as shares of what random choice gives.
+    """
+    vectors = np.stack([np.asarray(c.feature) for c in measured])
+    chosen_by: dict[str, list[tuple[float, float, float]]] = {}
+    for draw in range(DRAWS):
+        pool = sorted(random.Random(draw).sample(range(len(measured)), POOL))
+        for name in ("random", "core-set", "predicted-iou", "disagreement", "correction-cost", *VARIANTS):
+            chosen: list[int] = []
+            for _ in range(2):
+                left = [i for i in pool if i not in chosen]
+                context = Context(seed=draw, batch=BATCH, labelled=vectors[chosen])
+                scores = function_named(name, tools).score([measured[i] for i in left], context)
+                chosen += [left[j] for j in np.argsort(-scores, kind="stable")[:BATCH]]
+            apart = np.linalg.norm(vectors[pool][:, None] - vectors[chosen][None], axis=2).min(axis=1)
+            facts = (float(errors[chosen].mean()), float(clicks[chosen].sum()), float(apart.mean()))
+            chosen_by.setdefault(name, []).append(facts)
+    usual = np.mean(chosen_by["random"], axis=0)
+    print(f"\ntwo batches of {BATCH} from {DRAWS} pools of {POOL}, relative to random")
+    print("  function            error of the chosen   clicks to label them   distance of the pool to them")
+    for name, rows in chosen_by.items():
+        error, labour, distance = np.mean(rows, axis=0) / usual
+        print(f"  {name:18s} {error:20.2f} {labour:22.2f} {distance:30.2f}")
 
 
 def correlation(a: ArrayLike, b: ArrayLike) -> float:
@@ -230,7 +265,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=2, help="of every image of the check half")
     parser.add_argument("--proposals", type=int, default=6, help="asked about per image")
     parser.add_argument("--quick", action="store_true", help="two functions, two rounds, ten steps")
-    parser.add_argument("--signals", action="store_true")
+    parser.add_argument("--signals", nargs="?", const="entropy,predicted-iou,disagreement,bald", default="")
     parser.add_argument("--only-speed", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -252,7 +287,7 @@ def main() -> None:
         f"\n{len(shown)} images of the first {FITTED_NUCLEI} have objects; encoded in {time.process_time():.0f} CPU s"
     )
     if arguments.signals:
-        signals_beside_truth(base, description, shown)
+        signals_beside_truth(base, description, shown, arguments)
         return
     print("function           seed  IoU at 1 click before and after each batch    mean  objects labelled      CPU s")
     for seed in (int(part) for part in arguments.seeds.split(",")):

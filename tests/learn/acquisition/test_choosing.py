@@ -241,3 +241,11 @@ def test_what_a_function_needs_to_be_measured_is_known(name, tools):
 def test_impossible_contexts_are_refused(wrong):
     with pytest.raises(InvalidInput, match="acquisition"):
         Context(**wrong)
+
+
+def test_the_hybrid_asks_a_committee_where_there_is_one_and_classes_where_there_are_several(tools, segmenter):
+    def names(given):
+        return [signal.name for signal in needed_signals(acquisition_function("hybrid", given))]
+
+    assert names(tools) == ["disagreement", "bald", "class-entropy"]
+    assert names(Tools(segmenter)) == ["disagreement", "predicted-iou"]

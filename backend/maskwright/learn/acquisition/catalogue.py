@@ -1,4 +1,10 @@
-"""The acquisition functions by name, as a project chooses among them."""
+"""The acquisition functions by name, as a project chooses among them.
+
+What the hybrid is made of was chosen on the first 100 nuclei images, with the segmenter that has never seen nuclei
+(``tests/bench/bench_acquisition.py --signals``). Rank correlation over images with the true error at 1 click, give or
+take 0.1: BALD .61, disagreement .46, predicted IoU .27, entropy .04; of sums of ranks BALD + disagreement .64, the best of
+all pairs, and disagreement + predicted IoU .51, the best without a stochastic decoder.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +73,8 @@ def acquisition_function(name: str, tools: Tools) -> AcquisitionFunction:
         case "random":
             return Chance()
         case "hybrid":
-            doubts: list[AcquisitionFunction] = [signals["disagreement"], signals["predicted-iou"]]
+            second = signals["predicted-iou"] if tools.decoder is None else BALD(tools.decoder)
+            doubts: list[AcquisitionFunction] = [signals["disagreement"], second]
             if tools.classes > 1:
                 doubts.append(signals["class-entropy"])
             return Hybrid(tuple(doubts))
