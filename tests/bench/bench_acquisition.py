@@ -136,7 +136,8 @@ def play(
     features = {shown.key: pooled(shown.embedding) for shown in pool}
     for _ in range(arguments.rounds):
         segmenter = EmbeddedSegmenter(description, network, DEVICE)
-        drawn = dropout_committee(network, description, DEVICE, members=3, seed=seed) if name == "bald" else None
+        draws = name == "bald" or name.startswith("hybrid")
+        drawn = dropout_committee(network, description, DEVICE, members=3, seed=seed) if draws else None
         function = function_named(name, Tools(segmenter, drawn))
         context = Context(
             seed=seed, batch=BATCH, labelled=np.array([features[key] for key in chosen], dtype=np.float32)
@@ -165,17 +166,17 @@ def signals_beside_truth(
     """Print the rank correlation of every signal with the true error, and of the cost with the clicks needed."""
     segmenter = EmbeddedSegmenter(description, network, DEVICE)
     names = tuple(arguments.signals.split(","))
-    tools = Tools(segmenter, dropout_committee(network, description, DEVICE, members=3) if "bald" in names else None)
+    tools = Tools(segmenter, dropout_committee(network, description, DEVICE) if "bald" in names else None)
     signals = [signal for name in names for signal in needed_signals(acquisition_function(name, tools))]
     measured, errors, clicks = [], [], []
     for shown in listed:
         asked = proposed_regions(segmenter, shown.embedding, shown.regions, arguments.proposals)
         look = Look(shown.embedding, asked, shown.regions)
         measured.append(measure(Candidate(shown.key, lambda look=look: look), signals, Context(), pooled))
-        truths = random.Random(0).sample(shown.picture.masks, min(4, len(shown.picture.masks)))
-        curves = [click_through(truth, Session(segmenter, shown.embedding).ask, 5) for truth in truths]
+        truths = random.Random(0).sample(shown.picture.masks, min(5, len(shown.picture.masks)))
+        curves = [click_through(truth, Session(segmenter, shown.embedding).ask, 8) for truth in truths]
         errors.append(1 - float(np.mean([curve[0] for curve in curves])))
-        needed = [next((n for n, value in enumerate(curve, 1) if value >= 0.85), 6) for curve in curves]
+        needed = [next((n for n, value in enumerate(curve, 1) if value >= 0.85), 9) for curve in curves]
         clicks.append(float(np.mean(needed)) * len(shown.picture.masks))
     print("\nrank correlation over the images with the error at 1 click")
     columns = {name: [candidate.signals[name] for candidate in measured] for name in names}
@@ -263,13 +264,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="of tuning, after each batch")
     parser.add_argument("--objects", type=int, default=2, help="of every image of the check half")
-    parser.add_argument("--proposals", type=int, default=6, help="asked about per image")
+    parser.add_argument("--proposals", type=int, default=12, help="asked about per image")
     parser.add_argument("--quick", action="store_true", help="two functions, two rounds, ten steps")
     parser.add_argument("--signals", nargs="?", const="entropy,predicted-iou,disagreement,bald", default="")
     parser.add_argument("--only-speed", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.functions, arguments.rounds, arguments.steps, arguments.objects = "random,hybrid", 2, 10, 1
+        arguments.proposals = 6
     order_many()
     if arguments.only_speed:
         return

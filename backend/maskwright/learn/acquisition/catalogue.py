@@ -2,8 +2,8 @@
 
 What the hybrid is made of was chosen on the first 100 nuclei images, with the segmenter that has never seen nuclei
 (``tests/bench/bench_acquisition.py --signals``). Rank correlation over images with the true error at 1 click, give or
-take 0.1: BALD .61, disagreement .46, predicted IoU .27, entropy .04; of sums of ranks BALD + disagreement .64, the best of
-all pairs, and disagreement + predicted IoU .51, the best without a stochastic decoder.
+take 0.1: BALD .61, disagreement .46, predicted IoU .27, entropy .04; of sums of ranks BALD + disagreement .64, the best
+of all pairs, and disagreement + predicted IoU .51, the best without a stochastic decoder.
 """
 
 from __future__ import annotations
