@@ -47,6 +47,12 @@ class Hybrid:
     the expected seconds. Combinations of this kind hold up best over redundant and diverse pools alike (Mittal et al.,
     "Best Practices in Active Learning for Semantic Segmentation", 2023, arXiv 2302.04075).
 
+    Uncertainty is a mean over regions and cost grows with their number; objects of one image being alike, information
+    grows slower, hence the root of the cost. Twenty images chosen from 40 pools of 50 of the first 100 nuclei images
+    (``tests/bench/bench_acquisition.py --signals predicted-iou,disagreement --proposals 6``), relative to random ones:
+    error of the segmenter on them, clicks to label them, distance of the pool to them. Without cost 1.27, 1.39, 0.84;
+    with its root 1.19, 1.10, 0.89; with all of it 0.97, 0.45, 1.07; without cost and diversity 1.27, 1.41, 1.20.
+
     Attributes:
         uncertainty: One function or more, usually signals.
         diversity: Power of the distance.
@@ -55,7 +61,7 @@ class Hybrid:
 
     uncertainty: tuple[AcquisitionFunction, ...]
     diversity: float = 1.0
-    cost: float = 1.0
+    cost: float = 0.5
     name = "hybrid"
 
     def __post_init__(self) -> None:
