@@ -303,8 +303,9 @@ def test_online_a_missing_model_is_fetched_without_pickles_and_then_loaded(
         ("sam:/nowhere/model", "no such folder"),
         ("sam:justaname", "a hub id has the form owner/name"),
         ("segment-anything:/nowhere/x.pth", "no such checkpoint file"),
-        ("sam:someone/tiny+adapter:cells", "adapters come with the learning loop"),
-        ("embedded+adapter:cells", "adapters come with the learning loop"),
+        ("embedded+adapter:cells", "an adapter's id has 32 hex digits"),
+        (f"embedded+adapter:{'0' * 32}", "is not among this server's adapters"),
+        ("classical+adapter:cells", "has no weights that an adapter could change"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(ask, uri, message, registry):

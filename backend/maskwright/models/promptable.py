@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -38,20 +40,39 @@ class PromptableSegmenter(ABC):
     """A ``Segmenter`` around a loaded SAM-like network. Holds no state of any image; safe under threads.
 
     Args:
+        model: The network, in evaluation mode on ``device``.
         description: Name and versions.
         device: Where the network runs.
         frame: The encoder's input.
         mask_side: Side of the square low-resolution logits, as answered and as taken for ``mask_input``.
     """
 
-    def __init__(self, description: ModelDescription, device: ComputeDevice, frame: InputFrame, mask_side: int) -> None:
+    def __init__(
+        self, model: Any, description: ModelDescription, device: ComputeDevice, frame: InputFrame, mask_side: int
+    ) -> None:
+        self._model = model
+        self._describe(description)
+        self._device = device
+        self._frame = frame
+        self._mask_side = mask_side
+
+    @property
+    def network(self) -> Any:
+        """The network, not to be changed."""
+        return self._model
+
+    def with_network(self, network: Any, description: ModelDescription) -> Self:
+        """The same around another network that differs in nothing that this class keeps of it: an adapted copy."""
+        other = copy.copy(self)
+        other._model = network
+        other._describe(description)
+        return other
+
+    def _describe(self, description: ModelDescription) -> None:
         self.name = description.name
         self.version = description.version
         self.embedding_version = description.embedding_version
         self.embedding_nbytes = description.embedding_nbytes
-        self._device = device
-        self._frame = frame
-        self._mask_side = mask_side
 
     def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
         """Encode a batch; see ``Segmenter.encode``.
@@ -153,6 +174,6 @@ class PromptableSegmenter(ABC):
 
 def _frozen(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """A read-only copy, so that one image's embedding does not keep its whole batch alive."""
-    copy = array.copy()
-    copy.setflags(write=False)
-    return copy
+    own = array.copy()
+    own.setflags(write=False)
+    return own

@@ -33,8 +33,7 @@ class SamSegmenter(PromptableSegmenter):
     ) -> None:
         frame = InputFrame(model.config.vision_config.image_size, keep_aspect=True).with_statistics_of(processor)
         cells = model.config.prompt_encoder_config.image_embedding_size
-        super().__init__(description, device, frame, mask_side=4 * cells)
-        self._model = model
+        super().__init__(model, description, device, frame, mask_side=4 * cells)
         with device.inference():
             self._positions = model.get_image_wide_positional_embeddings()
 

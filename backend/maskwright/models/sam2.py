@@ -32,8 +32,7 @@ class FeaturePyramidSegmenter(PromptableSegmenter):
     """
 
     def __init__(self, model: Any, description: ModelDescription, device: ComputeDevice, frame: InputFrame) -> None:
-        super().__init__(description, device, frame, mask_side=int(model.prompt_encoder.mask_input_size[0]))
-        self._model = model
+        super().__init__(model, description, device, frame, mask_side=int(model.prompt_encoder.mask_input_size[0]))
         with device.inference():
             self._positions = model.get_image_wide_positional_embeddings()
 

@@ -34,8 +34,7 @@ class PackageSegmenter(PromptableSegmenter):
 
     def __init__(self, model: Any, description: ModelDescription, device: ComputeDevice) -> None:
         frame = InputFrame(model.image_encoder.img_size, keep_aspect=True)
-        super().__init__(description, device, frame, mask_side=model.prompt_encoder.mask_input_size[0])
-        self._model = model
+        super().__init__(model, description, device, frame, mask_side=model.prompt_encoder.mask_input_size[0])
         with device.inference():
             self._positions = model.prompt_encoder.get_dense_pe()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import numpy as np
 import torch
@@ -48,13 +50,28 @@ class EmbeddedSegmenter:
     """
 
     def __init__(self, description: ModelDescription, network: EmbeddedNetwork, device: ComputeDevice) -> None:
+        self._describe(description)
+        self._network = network
+        self._device = device
+        self._prepared = PreparedImages(device.torch)
+
+    @property
+    def network(self) -> EmbeddedNetwork:
+        """The network, not to be changed."""
+        return self._network
+
+    def with_network(self, network: EmbeddedNetwork, description: ModelDescription) -> Self:
+        """The same around another network. Prepared images are shared: they hold nothing but embeddings."""
+        other = copy.copy(self)
+        other._network = network
+        other._describe(description)
+        return other
+
+    def _describe(self, description: ModelDescription) -> None:
         self.name = description.name
         self.version = description.version
         self.embedding_version = description.embedding_version
         self.embedding_nbytes = description.embedding_nbytes
-        self._network = network
-        self._device = device
-        self._prepared = PreparedImages(device.torch)
 
     def encode(self, images: Sequence[RGB]) -> list[ImageEmbedding]:
         """Encode (H, W, 3) uint8 RGB images of any sizes, one after the other.

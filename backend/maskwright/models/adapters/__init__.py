@@ -1,0 +1,1 @@
+"""Adapters: small trained weights on a frozen base, as files and inside served models."""
