@@ -18,10 +18,10 @@ from PIL import Image
 from maskwright.errors import Busy, InvalidInput, MaskwrightError, NotFound
 from maskwright.export import chunks, engine
 from maskwright.export.companions import Companions
+from maskwright.export.dataset_record import RECORD
 from maskwright.export.engine import run_export
 from maskwright.export.journal import FOLDER, Workplace
 from maskwright.export.json_array import read_array
-from maskwright.export.dataset_record import RECORD
 from maskwright.images import ImageLimits
 from maskwright.masks import Mask
 
@@ -330,3 +330,57 @@ def test_a_contact_sheet_that_lacks_images_says_so_though_the_format_needs_none(
     run_export(read_array(path), replace(plan, images=CloudImages(b""), companions=beside), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "the contact sheet shows 5 of 5 images without their files; the first: task " in card
+
+
+@pytest.mark.parametrize("form", ["coco", "png", "yolo", "voc", "panoptic", "parquet", "text"])
+def test_a_task_that_comes_twice_is_refused_in_every_format(tmp_path, files, form):
+    found = files.tasks(9)
+    path = files.write(tmp_path, [*found, found[2]])
+    with pytest.raises(InvalidInput, match=r"two images have the key 1/3/0 .*does the input hold a task twice"):
+        run_export(lambda: read_array(path), files.plan(form), tmp_path / "out")
+    assert files.tree(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("stop_at", range(1, 9))
+def test_names_told_apart_are_the_same_wherever_the_export_was_interrupted(tmp_path, files, monkeypatch, stop_at):
+    found = files.tasks(12)
+    found[1]["data"] = found[2]["data"]  # one image, twice written: told apart in the strict pass
+    found[5]["data"] = {"image": "s3://one/same.png"}
+    found[9]["data"] = {"image": "s3://two/same.png"}
+    found[8]["data"] = {"image": found[5]["data"]["image"].replace(".png", ".jpg")}
+    path = files.write(tmp_path, found)
+    run_export(lambda: read_array(path), files.plan("png"), tmp_path / "whole")
+
+    out, noted, note = tmp_path / "out", [], Workplace.note
+
+    def failing(self, *arguments):
+        note(self, *arguments)
+        noted.append(arguments)
+        if len(noted) == stop_at:
+            raise MaskwrightError("the power is gone")
+
+    monkeypatch.setattr(Workplace, "note", failing)
+    try:
+        run_export(lambda: read_array(path), files.plan("png"), out)
+    except MaskwrightError:
+        assert files.tree(out) == {}
+    else:
+        assert len(noted) < stop_at
+    monkeypatch.setattr(Workplace, "note", note)
+    run_export(lambda: read_array(path), files.plan("png"), out)
+    assert files.tree(out) == files.tree(tmp_path / "whole")
+
+
+def test_only_chunks_with_images_of_one_name_are_rendered_twice(tmp_path, files, monkeypatch):
+    found = files.tasks(20)
+    found[1]["data"], found[2]["data"] = {"image": "s3://one/a.png"}, {"image": "s3://two/a.png"}
+    path = files.write(tmp_path, found)
+    noted, note = [], Workplace.note
+
+    def counting(self, chunk, *rest):
+        noted.append(chunk)
+        note(self, chunk, *rest)
+
+    monkeypatch.setattr(Workplace, "note", counting)
+    run_export(lambda: read_array(path), files.plan(), tmp_path / "out")
+    assert noted == [0, 1, 2, 3, 4, 0]

@@ -75,6 +75,25 @@ def find_clashes(shards: Sequence[tuple[int, Path]], *, strictly: bool) -> Clash
     return Clashes(frozenset(keys), frozenset(chunks))
 
 
+def find_same_key(shards: Sequence[tuple[int, Path]]) -> str | None:
+    """The key of two images, if there is one.
+
+    Args:
+        shards: (chunk, shard), in order.
+    """
+    hashes = np.fromiter((_hash(key) for _, _, key, _ in _names(shards)), dtype=np.uint64)
+    found, counts = np.unique(hashes, return_counts=True)
+    several = set(found[counts > 1].tolist())
+    seen: set[str] = set()
+    if several:
+        for _, _, key, _ in _names(shards):
+            if _hash(key) in several:
+                if key in seen:
+                    return key
+                seen.add(key)
+    return None
+
+
 def _names(shards: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, str, str, str]]:
     for chunk, path in shards:
         for row in read_rows([path], SECTION):

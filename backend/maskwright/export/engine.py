@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from maskwright.annotated import TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.export.card import CONTACT_SHEET
 from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chunks
-from maskwright.export.clashes import find_clashes
+from maskwright.export.clashes import find_clashes, find_same_key
 from maskwright.export.companions import CARD, Companions
 from maskwright.export.dataset_record import RECORD
 from maskwright.export.documents import TaskDocument
@@ -131,6 +131,7 @@ def run_export(
             run = _Run(plan, place, progress)
             again = source if callable(source) else None
             run.render(source() if callable(source) else source, workers, patience_s)
+            run.check_keys()
             run.tell_apart(again, workers, patience_s)
             report = run.finish(overwrite)
             place.clear()
@@ -152,7 +153,7 @@ class _Run:
         self._outcomes: dict[int, Outcome] = {}
         self._pending: dict[Future[Outcome], Chunk] = {}
         self._samples: list[tuple[bytes, int, TaskDocument]] = []
-        self._again: frozenset[int] = frozenset()
+        self._marks: dict[int, str] = {}
         self._done_tasks = self._done_bytes = self._resumed = 0
 
     def render(self, source: Source, workers: int, patience_s: float) -> None:
@@ -162,8 +163,8 @@ class _Run:
         with Workers(self._job, workers, patience_s) as pool:
             for chunk in self._whole(chunks):
                 self._sample(chunk)
-                finished = self._place.finished(chunk.number, chunk.digest, self._job.shard(chunk.number))
-                if finished is not None and chunk.number not in self._again:
+                finished = self._place.finished(chunk.number, self._known_by(chunk), self._job.shard(chunk.number))
+                if finished is not None:
                     self._resumed += len(chunk.documents)
                     self._count(chunk, finished)
                     continue
@@ -191,13 +192,39 @@ class _Run:
         for strictly in (False, True):
             if strictly and self._twice_written() is None:
                 return
-            found = find_clashes([(n, self._job.shard(n)) for n in sorted(self._outcomes)], strictly=strictly)
+            found = find_clashes(self._shards(), strictly=strictly)
             if found.keys and again is not None:
-                resumed = self._resumed
                 self._job = replace(self._job, distinct=self._job.distinct | found.keys)
-                self._again = found.chunks
-                self.render(again(), workers, patience_s)
-                self._resumed = resumed
+                self._render_again(found.chunks, again(), workers, patience_s)
+
+    def _render_again(self, chunks: Iterable[int], source: Source, workers: int, patience_s: float) -> None:
+        """Render some chunks under a job that changed.
+
+        They get a mark, which goes into the journal: an export that is interrupted now should find out once more
+        what has to be told apart, instead of taking up names that were changed already.
+        """
+        changed = [sorted(self._job.distinct), repr(self._job.images)]
+        mark = hashlib.blake2b(orjson.dumps(changed), digest_size=8).hexdigest()
+        self._marks.update(dict.fromkeys(chunks, mark))
+        resumed = self._resumed
+        self.render(source, workers, patience_s)
+        self._resumed = resumed
+
+    def _known_by(self, chunk: Chunk) -> str:
+        """What a chunk is known by in the journal."""
+        return f"{chunk.digest}{self._marks.get(chunk.number, '')}"
+
+    def _shards(self) -> list[tuple[int, Path]]:
+        return [(number, self._job.shard(number)) for number in sorted(self._outcomes)]
+
+    def check_keys(self) -> None:
+        """See that no image comes twice: its ids and its files would be those of the other one."""
+        twice = find_same_key(self._shards())
+        if twice is not None:
+            raise InvalidInput(
+                f"two images have the key {twice} (project/task/image); does the input hold a task twice, or tasks of "
+                "several servers? Export them one by one"
+            )
 
     def _twice_written(self) -> str | None:
         """A file that two images write, with different content."""
@@ -248,7 +275,7 @@ class _Run:
         for future in sorted(done, key=lambda future: self._pending[future].number):
             chunk = self._pending.pop(future)
             outcome = result_of(future)
-            self._place.note(chunk.number, chunk.digest, outcome)
+            self._place.note(chunk.number, self._known_by(chunk), outcome)
             self._count(chunk, outcome)
 
     def _count(self, chunk: Chunk, outcome: Outcome) -> None:
