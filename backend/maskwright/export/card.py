@@ -38,6 +38,7 @@ _REASONS = {
     "outline": "outline rounded, or filled by another rule",
     "grid": "rounded to the grid of descriptors",
     "crowd": "a crowd, which this format does not know",
+    "duplicate": "the same object drawn twice, written once",
 }
 
 
