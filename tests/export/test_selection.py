@@ -123,7 +123,42 @@ def test_what_cannot_be_used_is_told_by_name():
     (record,) = choose(task(odd), Selection()).records
     assert len(record.regions) == 1
     assert [problem.split(" ")[3] for problem in record.problems] == ["n", "e", "s"]
-    assert all(problem.startswith("annotation 1: region ") for problem in record.problems)
+    assert all(problem.startswith("annotation 1, region ") for problem in record.problems)
+
+
+def test_what_the_reader_could_not_read_is_told_once_and_as_it_said_it():
+    images = tuple(TaskImage(name, 0, f"{name}.png", SIZE) for name in "ab")
+    said = "annotation 1, region x: it has no points"
+    chosen = choose(task(left("1", "ann", "2026-01-01", box(1), problems=(said,)), images=images), Selection())
+    assert [record.problems for record in chosen.records] == [(said,), ()]
+    assert chosen.problems == ()
+
+
+def test_an_image_without_a_known_size_is_left_out_and_the_regions_own_message_stays():
+    said = "annotation 1, region x: a region needs 'original_width'"
+    images = (TaskImage("image", 0, "a.png", None),)
+    broken = left("1", "ann", "2026-01-01", problems=(said,))
+    chosen = choose(task(broken, images=images), Selection())
+    assert (chosen.records, chosen.left_out, chosen.problems) == ((), (("no size is known", 1),), (said,))
+    # That its file tells the size does not make it an image on which nobody saw anything.
+    chosen = choose(task(broken, images=images), Selection(), size_of=lambda image: SIZE)
+    assert chosen.left_out == (("nothing that was drawn could be read", 1),)
+    assert chosen.problems == (said,)
+
+
+def test_work_on_a_picture_of_another_size_does_not_make_an_image_empty():
+    odd = left("4", "eve", "2026-01-09", box(1, size=(9, 20)), box(2, size=(9, 20), key="r2"))
+    for selection in (Selection(), Selection("annotator:eve")):
+        chosen = choose(task(odd, BOB), selection)
+        assert chosen.records == ()
+        assert chosen.left_out == (("everything was drawn on a picture of another size", 1),)
+        assert [problem.split(" was drawn")[0] for problem in chosen.problems] == [
+            "annotation 4, region r1", "annotation 4, region r2",
+        ]  # fmt: skip
+    (record,) = choose(task(odd, BOB), Selection("majority")).records
+    assert [region.mask.box[0] for region in record.regions] == [3], "one of one sees it, not one of two"
+    assert record.annotators == ("bob",)
+    assert len(record.problems) == 2
 
 
 def test_each_image_of_a_task_is_a_record_of_its_own():
@@ -133,7 +168,7 @@ def test_each_image_of_a_task_is_a_record_of_its_own():
     assert [(r.key, r.size, r.is_only_image) for r in chosen.records] == [
         ("3/12/0", SIZE, False), ("3/12/1", (20, 30), False),
     ]  # fmt: skip
-    assert chosen.left_out == (("nothing drawn, and the size of the image is not known", 1),)
+    assert chosen.left_out == (("no size is known", 1),)
     asked = choose(task(both, images=images), Selection(), size_of=lambda image: (7, 7))
     assert [r.size for r in asked.records] == [SIZE, (20, 30), (7, 7)]
 

@@ -12,6 +12,7 @@ together by one of these rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,11 +27,15 @@ from maskwright.export.label_mapping import LabelMapping
 from maskwright.export.matching import Matching, match
 from maskwright.export.records import ImageRecord, Split
 from maskwright.export.splits import SplitRule, task_name
+from maskwright.export.usable import is_of_other_size, is_unreadable, usable_regions
 from maskwright.masks import Size
 from maskwright.regions import Region
 
 _RULES = ("latest", "all", "majority", "staple")
 _ANNOTATOR = "annotator:"
+NO_SIZE = "no size is known"
+OTHER_SIZE = "everything was drawn on a picture of another size"
+UNREADABLE = "nothing that was drawn could be read"
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,13 @@ class Chosen:
         records: The images that go into the dataset, in the order of the task.
         left_out: (why, how many images) for the others; the sentences are few and the same for all tasks.
         newest: Time of the newest annotation that counts, as the platform writes it, or empty.
+        problems: Sentences about what could not be read of the images left out; ``records`` tell their own.
     """
 
     records: tuple[ImageRecord, ...]
     left_out: tuple[tuple[str, int], ...] = ()
     newest: str = ""
+    problems: tuple[str, ...] = ()
 
 
 def select(
@@ -143,15 +150,31 @@ def choose(
     if reason:
         return Chosen((), ((reason, max(1, len(task.images))),))
     split = _split(task, selection.split, splits)
-    records, unknown = [], 0
+    used = _used(counted, selection)
+    # Said once, with the first image that there is: which image an unreadable region was on is not always known.
+    problems = [_named(annotation, problem) for _, annotation in used for problem in annotation.problems]
+    records: list[ImageRecord] = []
+    left_out: Counter[str] = Counter()
     for position, image in enumerate(task.images):
         size = image.size or _drawn_size(counted, position) or (size_of(image) if size_of is not None else None)
         if size is None:
-            unknown += 1
+            left_out[NO_SIZE] += 1
             continue
-        records.append(replace(_record(task, selection, counted, position, size), split=split))
-    left_out = (("nothing drawn, and the size of the image is not known", unknown),) if unknown else ()
-    return Chosen(tuple(records), left_out, counted[0][1].updated_at)
+        usable = [usable_regions(person, a, selection.mapping, position, size) for person, a in counted]
+        told = [problem for _, found in usable[: len(used)] for problem in found]
+        # Whose work says nothing about this image must not count as having found it empty.
+        silent = [is_unreadable(a) or is_of_other_size(a, position, size) for _, a in counted]
+        if all(silent[: len(used)]):
+            left_out[UNREADABLE if all(is_unreadable(a) for _, a in used) else OTHER_SIZE] += 1
+            problems += told
+            continue
+        here = [n for n, is_silent in enumerate(silent) if not is_silent]
+        record = _record(
+            task, selection, [counted[n] for n in here], [usable[n][0] for n in here], position, size
+        )  # fmt: skip
+        records.append(replace(record, split=split, problems=(*problems, *told)))
+        problems = []
+    return Chosen(tuple(records), tuple(left_out.items()), counted[0][1].updated_at, tuple(problems))
 
 
 def image_key(task: AnnotatedTask, position: int) -> str:
@@ -200,15 +223,24 @@ def _drawn_size(counted: Sequence[tuple[str, Annotation]], position: int) -> Siz
     return next((r.mask.size for _, a in counted for r in a.regions.get(position, ())), None)
 
 
+def _named(annotation: Annotation, problem: str) -> str:
+    """A reader's sentence, which names the region and mostly the annotation too."""
+    return problem if problem.startswith(("annotation ", "draft ")) else f"annotation {annotation.key}: {problem}"
+
+
+def _used(counted: list[tuple[str, Annotation]], selection: Selection) -> list[tuple[str, Annotation]]:
+    return counted[:1] if selection.consensus == "latest" else counted
+
+
 def _record(
-    task: AnnotatedTask, selection: Selection, counted: list[tuple[str, Annotation]], position: int, size: Size
+    task: AnnotatedTask,
+    selection: Selection,
+    counted: list[tuple[str, Annotation]],
+    people: list[tuple[Region, ...]],
+    position: int,
+    size: Size,
 ) -> ImageRecord:
-    used = counted[:1] if selection.consensus == "latest" else counted
-    problems = [f"annotation {a.key}: {problem}" for _, a in used for problem in a.problems]
-    everybody = [_usable(person, a, selection.mapping, position, size) for person, a in counted]
-    for (_, annotation), (_, told) in zip(used, everybody, strict=False):
-        problems += [f"annotation {annotation.key}: {problem}" for problem in told]
-    people = [regions for regions, _ in everybody]
+    used = _used(counted, selection)
     several = len(people) > 1
     matching = match(people) if several else None
     image = task.images[position]
@@ -224,7 +256,7 @@ def _record(
         model_versions=tuple(dict.fromkeys(a.model_version for _, a in used if a.model_version)),
         agreement=agreement(people, [person for person, _ in counted], matching) if several else None,
         data=task.data,
-        problems=tuple(problems),
+        problems=(),
     )
 
 
@@ -237,34 +269,6 @@ def _together(consensus: str, people: list[tuple[Region, ...]], matching: Matchi
         case "all":
             return tuple(region for regions in reversed(people) for region in regions)
     return people[0]
-
-
-def _usable(
-    person: str, annotation: Annotation, mapping: LabelMapping, position: int, size: Size
-) -> tuple[tuple[Region, ...], list[str]]:
-    """The regions that a dataset can hold, under their new class, and a sentence for each that it cannot."""
-    kept: list[Region] = []
-    problems = []
-    for number, region in enumerate(annotation.regions.get(position, ()), start=1):
-        title = f"region {region.key or number}"
-        if region.label is None:
-            problems.append(f"{title} has no class and is left out")
-            continue
-        label = mapping.apply(region.label)
-        if label is None:
-            continue
-        if region.mask.size != size:
-            problems.append(f"{title} was drawn on an image of {region.mask.size}, not {size} (height, width)")
-        elif region.mask.is_empty:
-            problems.append(f"{title} ({label}) holds no pixel and is left out")
-        else:
-            named = (
-                region
-                if region.provenance.person
-                else replace(region, provenance=replace(region.provenance, person=person))
-            )
-            kept.append(named if named.label == label else replace(named, label=label))
-    return tuple(kept), problems
 
 
 def _split(task: AnnotatedTask, rule: SplitRule | None, splits: Mapping[str, Split] | None) -> Split | None:

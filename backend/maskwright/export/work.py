@@ -99,6 +99,8 @@ class Job:
             size_of = partial(self._size_of, task.key, tally)
             chosen = choose(task, self.selection, splits=self.splits, size_of=size_of)
             tally.add_chosen(chosen)
+            for problem in chosen.problems:
+                tally.add_problem(problem)
             return [self._named(self._checked(record)) for record in chosen.records]
         except InvalidInput as error:
             raise located(error, document) from error
