@@ -102,6 +102,16 @@ class LabelStudioPlatform:
         names = {item.name: None for control in parse_config(label_config).controls for item in control.labels}
         return tuple(names)
 
+    def category_ids(self, label_config: str) -> dict[str, int]:
+        """Category ids by class name, where every label of a labelling configuration carries its own; else empty.
+
+        Raises:
+            InvalidInput: If it is not plain XML.
+        """
+        from maskwright_label_studio.writer import category_ids
+
+        return category_ids(label_config)
+
     def project_config(self, settings: Settings, project: str) -> str:
         """The labelling configuration of a project; errors are those of :meth:`project_images`."""
         client, number = _client(settings, project)

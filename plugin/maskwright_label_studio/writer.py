@@ -6,6 +6,7 @@ the browser and export: ``{"maskwright": {"iscrowd": true}}``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -33,6 +34,9 @@ CROWD_META: Mapping[str, Any] = {"maskwright": {"iscrowd": True}}
 _TEMPLATES: Mapping[str, str] = {shape: f"smart-{shape}" for shape in ("brush", "bitmask", "polygon")}
 _BOXES = '<View>\n  <Image name="image" value="$image" zoom="true" zoomControl="true"/>\n</View>'
 _EXACT = ProjectOptions(polygon_tolerance=0, polygon_max_vertices=10_000)
+_NO_XML = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What XML 1.0 (production 2, ``Char``) leaves out."""
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 _WEB = ("/", "http://", "https://")
 
 
@@ -155,10 +159,16 @@ def file_output(control: str, labels: LabelSet) -> Output:
     """The control that our templates have for a shape: see ``label_config``.
 
     Raises:
-        InvalidInput: If it is none of ``CONTROLS``.
+        InvalidInput: If it is none of ``CONTROLS``, or a label has characters that no labelling configuration can hold.
     """
     if control not in CONTROLS:
         raise InvalidInput(f"there is no control {control!r}; there are: {', '.join(CONTROLS)}")
+    for label in labels:
+        if found := _NO_XML.search(label.name):
+            raise InvalidInput(
+                f"the class {label.name!r} has the character {found[0]!r}, which the XML of a labelling configuration "
+                "cannot hold; give the class another name (--rename)"
+            )
     name = {"polygon": "outline", "rectangle": "box"}.get(control, "mask")
     tag = ControlTag(name, ("image",), control, f"{control}labels", labels)  # type: ignore[arg-type]
     return Output(tag, tag)
@@ -170,7 +180,7 @@ def label_config(control: str, categories: Mapping[str, int]) -> str:
     Every label carries its category id as the attribute ``category``, which Label Studio's own COCO export follows.
 
     Raises:
-        InvalidInput: If there is no such control, or no category.
+        InvalidInput: If there is no such control, or no category, or as ``file_output``.
     """
     labels = LabelSet.of(categories)
     output = file_output(control, labels)
@@ -188,6 +198,26 @@ def label_config(control: str, categories: Mapping[str, int]) -> str:
     for label in root.iter("Label"):
         label.set("category", str(categories[label.get("value", "")]))
     return str(tostring(root, encoding="unicode"))
+
+
+def category_ids(config: str) -> dict[str, int]:
+    """Category ids by class name, as the labels of a configuration carry them: what ``label_config`` writes.
+
+    Returns:
+        In the order of the configuration. Empty unless every class has one whole number of 1 or more to itself.
+
+    Raises:
+        InvalidInput: If it is not plain XML.
+    """
+    names = dict.fromkeys(item.name for control in parse_config(config).controls for item in control.labels)
+    given: dict[str, set[str]] = {name: set() for name in names}
+    for element in fromstring(config.strip(), forbid_dtd=True).iter():
+        name = element.get("alias") or element.get("value", "")
+        if element.tag.lower() == "label" and name in given and "category" in element.keys():  # noqa: SIM118
+            given[name].add(element.get("category", "").strip())
+    ids = {name: int(text) for name, texts in given.items() for text in texts if _NUMBER.fullmatch(text)}
+    told = [text for texts in given.values() for text in texts]
+    return ids if len(told) == len(ids) == len(names) == len(set(ids.values())) else {}
 
 
 def image_address(relative: str, prefix: str = LOCAL_FILES) -> str:

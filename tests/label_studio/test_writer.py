@@ -21,9 +21,10 @@ from maskwright_label_studio import importer as importing
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.export_format import LabelStudioFormat, export_formats
 from maskwright_label_studio.importer import AddressedTasks, Importer
+from maskwright_label_studio.platform import LabelStudioPlatform
 from maskwright_label_studio.reader import LabelStudioReader
 from maskwright_label_studio.results import results_to_regions
-from maskwright_label_studio.writer import CONTROLS, TaskWriter, file_output, image_address, label_config
+from maskwright_label_studio.writer import CONTROLS, TaskWriter, category_ids, file_output, image_address, label_config
 
 LABELS = LabelSet.of(["cat", 'Hund & "Kätzchen" <🐶>'])
 SIZE = (12, 16)
@@ -155,6 +156,51 @@ PROJECT = """<View><Image name="picture" value="$photo"/>
 <PolygonLabels name="p" toName="picture"><Label value="cat"/><Label value="dog"/></PolygonLabels>
 <BrushLabels name="b" toName="picture"><Label value="cat"/></BrushLabels>
 <Brush name="plain" toName="picture"/><Labels name="names" toName="picture"><Label value="cow"/></Labels></View>"""
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_category_ids_of_an_import_are_found_again_in_the_configuration(control):
+    ids = {"zebra": 90, "car": 3, "a/b ü": 17}
+    assert category_ids(label_config(control, ids)) == ids
+    assert LabelStudioPlatform().category_ids(label_config(control, ids)) == ids
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        '<Label value="a" category="1"/><Label value="b"/>',
+        '<Label value="a" category="1"/><Label value="b" category="1"/>',
+        '<Label value="a" category="0"/><Label value="b" category="1"/>',
+        '<Label value="a" category="1.5"/><Label value="b" category="2"/>',
+        '<Label value="a" category="1"/><Label value="b" category="animals"/>',
+        "",
+    ],
+)
+def test_category_ids_count_only_where_every_label_has_one_of_its_own(labels):
+    config = f'<View><Image name="i" value="$i"/><BrushLabels name="b" toName="i">{labels}</BrushLabels></View>'
+    assert category_ids(config) == {}
+
+
+def test_labels_in_two_controls_must_agree_on_their_category_id():
+    def config(second: str) -> str:
+        return (
+            '<View><!-- by hand --><Image name="i" value="$i"/><BrushLabels name="b" toName="i">'
+            '<Label value="Cat" alias="a" category="7"/></BrushLabels><PolygonLabels name="p" toName="i">'
+            f'<Label value="Cat" alias="a" category="{second}"/></PolygonLabels></View>'
+        )
+
+    assert category_ids(config("7")) == {"a": 7}
+    assert category_ids(config("8")) == {}
+
+
+@pytest.mark.parametrize("label", ["a\x01b", "\x7f\x00", "\ufffe", "\ud800"])
+def test_a_label_that_xml_cannot_hold_is_refused_by_name(label):
+    with pytest.raises(InvalidInput) as error:
+        label_config("brush", {"fine": 1, label: 2})
+    assert repr(label) in str(error.value)
+    record = ImageRecord("1/1/0", "1", "a.png", "/a.png", SIZE, ())
+    with pytest.raises(InvalidInput):
+        LabelStudioFormat().render(record, Dataset({label: 1}), None)
 
 
 def test_a_project_that_there_is_gets_regions_of_a_control_that_has_their_classes():
