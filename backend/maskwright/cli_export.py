@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,7 +17,6 @@ from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
     from maskwright.cli_export_sources import TaskSource
-    from maskwright.export.label_mapping import LabelMapping
     from maskwright.export.records import Dataset, Format, Split
     from maskwright.export.report import ExportReport
     from maskwright.export.selection import Selection
@@ -55,7 +55,11 @@ def export(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0, help="Pixels by which polygons may be simplified; 0 loses nothing.")
     ] = 0.0,
-    grid: Annotated[int, typer.Option("--grid", min=2, max=512, help="Side of the grid of --format text.")] = 16,
+    stuff: Annotated[
+        list[str] | None,
+        typer.Option("--stuff", metavar="NAME", help="Class without countable objects, for --format panoptic."),
+    ] = None,
+    grid: Annotated[int, typer.Option("--grid", min=2, max=128, help="Side of the grid of --format text.")] = 16,
     consensus: Annotated[
         str | None,
         typer.Option(
@@ -102,13 +106,16 @@ def export(
     Ctrl-C stops it; the same command goes on where it stopped. DIR shows the dataset only when it is whole. Category
     ids stay what they were in an earlier export into DIR, or in the project's register.
     """
+    from maskwright.cli_export_classes import class_ids
     from maskwright.export.label_mapping import LabelMapping
     from maskwright.export.selection import Selection
     from maskwright.export.splits import SplitRule
     from maskwright.settings import read_settings
 
+    if not math.isfinite(tolerance):
+        raise InvalidInput(f"--tolerance is {tolerance}; give a number of pixels, 0 to lose nothing")
     settings = read_settings()
-    chosen = find_export_format(form)
+    chosen = _with_stuff(find_export_format(form), stuff or ())
     mapping = LabelMapping.parse(rename or (), merge or (), exclude or ())
     rule = SplitRule.parse(split, split_by or "content") if split else None
     with _source(tasks, project, snapshot, platform, label_config, settings) as source:
@@ -125,7 +132,9 @@ def export(
 
             source = replace(source, images=FolderImages(images, settings.max_image_bytes))
         plan_parts = _Parts(source, selection, chosen, settings, out)
-        ids, names = plan_parts.category_ids(categories)
+        ids, names = class_ids(source, selection, out, categories)
+        if unknown := set(stuff or ()) - set(names):
+            raise InvalidInput(f"--stuff names {sorted(unknown)[0]!r}, which is no class of the dataset")
         copies = image_files if image_files is not None else _copies_images(chosen, source, images)
         if copies and source.images is None:
             raise InvalidInput("to put image files into the dataset, say where they are: --images DIR")
@@ -166,39 +175,19 @@ class _Parts:
     settings: Settings
     out: Path
 
-    def category_ids(self, file: Path | None) -> tuple[dict[str, int], list[str]]:
-        """Ids that are taken, by class name, and the classes of this dataset."""
-        from maskwright.export.categories import collect_names, number_classes, read_categories
-        from maskwright.export.dataset_record import read_record
-
-        mapping: LabelMapping = self.selection.mapping
-        if file is not None:
-            given = read_categories(file)
-            return given, list(given)
-        original = list(self.source.config_names)
-        if self.source.can_repeat:
-            found = collect_names(self.source.documents(), self.source.reader)
-            original += [name for name in found if name not in original]
-        if original:
-            mapping.check(original)
-        names = list(mapping.names(original))
-        known: Mapping[str, int] = read_record(self.out).get("category_ids", {})
-        if not known and self.source.registered is not None:
-            known = self.source.registered(names)
-        return number_classes(names, known), names
-
     def run(
         self, dataset: Dataset, ids: Mapping[str, int], workers: int, *, resume: bool, overwrite: bool
     ) -> ExportReport:
         from maskwright.cli_export_report import progress_bar, stopped_by_signals
         from maskwright.export.companions import Companions
-        from maskwright.export.engine import Plan, run_export
+        from maskwright.export.engine import run_export
+        from maskwright.export.plan import Plan
         from maskwright.images import ImageLimits
 
         limits = ImageLimits(self.settings.max_image_bytes, self.settings.max_image_pixels)
         splits = self._splits(limits)
         plan = Plan(
-            self.source.reader, self.selection, self.format, dataset, {"source": self.source.phrase},
+            self.source.reader, self.selection, self.format, dataset, self._options(),
             splits=splits, images=self.source.images, category_ids=ids,
             companions=Companions(self.format.name, dataset, self.selection, self.source.phrase, limits),
         )  # fmt: skip
@@ -207,6 +196,11 @@ class _Parts:
                 self.source.documents, plan, self.out, workers=workers, progress=progress, resume=resume,
                 overwrite=overwrite,
             )  # fmt: skip
+
+    def _options(self) -> dict[str, Any]:
+        """What the user asked for, besides what selection and dataset say."""
+        stuff = sorted(getattr(self.format, "stuff", ()))
+        return {"source": self.source.phrase, **({"stuff": stuff} if stuff else {})}
 
     def _splits(self, limits: ImageLimits) -> Mapping[str, Split] | None:
         from maskwright.cli_export_report import looking_bar
@@ -263,6 +257,17 @@ def _store(settings: Settings, *, needed: bool) -> Iterator[CorrectionsStore | N
         yield store
     finally:
         store.close()
+
+
+def _with_stuff(form: Format, names: Sequence[str]) -> Format:
+    """The format with classes that have no countable objects."""
+    from maskwright.export.formats.panoptic import PanopticFormat
+
+    if not names:
+        return form
+    if not isinstance(form, PanopticFormat):
+        raise InvalidInput(f"--stuff goes with --format panoptic, not with {form.name}")
+    return PanopticFormat(stuff=frozenset(names))
 
 
 def _dataset(categories: Mapping[str, int], segmentation: Segmentation, tolerance: float, **options: Any) -> Dataset:

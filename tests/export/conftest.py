@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maskwright.export.engine import Plan
+from maskwright.export.plan import Plan
 from maskwright.export.records import Dataset
 from maskwright.export.registry import find_format
 from maskwright.export.selection import Selection

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from maskwright import cli_export
+from maskwright.cli_export_sources import TaskSource
 from maskwright.errors import InvalidInput
+from maskwright.export.json_array import read_array
 from maskwright.masks import Mask
+from maskwright_label_studio.reader import LabelStudioReader
 
 
 @pytest.fixture
@@ -276,3 +280,79 @@ def test_a_snapshot_is_exported_as_it_was_frozen_under_its_own_choices(export, t
     # A class that came later gets the next number of the project's register, in whatever folder.
     export("--snapshot", "spring", "--rename", "cat=chien", "--out", tmp_path / "other")
     assert {c["name"]: c["id"] for c in document(tmp_path / "other")["categories"]} == {"dog": 1, "chien": 3}
+
+
+class TestProjectClasses:
+    """Classes and ids of a project that is not read beforehand, or whose register gives the ids."""
+
+    @pytest.fixture
+    def source(self, tmp_path, files):
+        def make(found, *, config=(), register=None):
+            path = files.write(tmp_path, found)
+            return TaskSource(
+                "a project", lambda: read_array(path), LabelStudioReader(), tuple(config),
+                registered=None if register is None else lambda names: {name: register[name] for name in names},
+                can_repeat=False,
+            )  # fmt: skip
+
+        return make
+
+    @pytest.fixture
+    def project(self, monkeypatch, export, tmp_path):
+        def run(source, *arguments):
+            monkeypatch.setattr(cli_export, "_source", lambda *_: nullcontext(source))
+            export("--project", 1, "--out", tmp_path / "out", *arguments)
+            return {c["name"]: c["id"] for c in document(tmp_path / "out")["categories"]}
+
+        return run
+
+    def test_a_class_that_the_configuration_lacks_can_be_left_out(self, source, project, files):
+        found = files.tasks(3)
+        found.append(files.task(9, files.brush(Mask.full(files.SIZE), "ghost")))
+        taken = source(found, config=["cat", "dog"])
+        with pytest.raises(InvalidInput, match="--exclude"):
+            project(taken)
+        assert project(taken, "--exclude", "ghost") == {"cat": 1, "dog": 2}
+        assert project(taken, "--rename", "ghost=spirit") == {"cat": 1, "dog": 2, "spirit": 3}
+
+    def test_the_register_is_asked_though_the_folder_has_ids(self, source, project, files):
+        cat, dog = (files.task(n, files.brush(Mask.full(files.SIZE), name)) for n, name in ((1, "cat"), (2, "dog")))
+        register = {"cat": 1, "bird": 2, "dog": 3}
+        assert project(source([cat], config=["cat"], register=register)) == {"cat": 1}
+        assert project(source([cat, dog], config=["cat", "dog"], register=register)) == {"cat": 1, "dog": 3}
+
+    def test_a_folder_whose_ids_contradict_the_register_is_told(self, source, project, files):
+        cat, dog = (files.task(n, files.brush(Mask.full(files.SIZE), name)) for n, name in ((1, "cat"), (2, "dog")))
+        project(source([cat], config=["cat"], register={"cat": 1}))
+        with pytest.raises(InvalidInput, match=r"gives the id 1 to the class 'dog', but .* gave it to 'cat'"):
+            project(source([cat, dog], config=["cat", "dog"], register={"cat": 2, "dog": 1}))
+
+
+def test_a_class_to_leave_out_that_is_nowhere_is_told_also_where_categories_are_given(export, tmp_path, files):
+    (tmp_path / "names.txt").write_text("dog\ncat\n")
+    done = export(
+        "--from", files.write(tmp_path, files.tasks(2)), "--categories", tmp_path / "names.txt", "--exclude", "cta",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "no task has a class 'cta'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tolerance", "inf"], "--tolerance is inf"),
+        (["--stuff", "cat"], "--stuff goes with --format panoptic, not with coco"),
+        (["--format", "panoptic", "--stuff", "sky"], "'sky', which is no class"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(export, tmp_path, files, arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        export("--from", files.write(tmp_path, files.tasks(2)), "--out", tmp_path / "out", *arguments)
+
+
+def test_panoptic_knows_stuff(export, tmp_path, files):
+    out = tmp_path / "out"
+    export("--from", files.write(tmp_path, files.tasks(2)), "--format", "panoptic", "--stuff", "dog", "--out", out)
+    written = json.loads((out / "panoptic.json").read_text())
+    assert {c["name"]: c["isthing"] for c in written["categories"]} == {"cat": 1, "dog": 0}
+    assert json.loads((out / "dataset.json").read_text())["settings"]["stuff"] == ["dog"]

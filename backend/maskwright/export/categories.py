@@ -35,6 +35,31 @@ def number_classes(names: Iterable[str], known: Mapping[str, int]) -> dict[str, 
     return dict(sorted(numbers.items(), key=lambda item: item[1]))
 
 
+def keep_numbers(written: Mapping[str, int], registered: Mapping[str, int], place: str) -> dict[str, int]:
+    """Ids that are taken: those of an earlier dataset for the classes it has, the register's for the others.
+
+    Args:
+        written: Ids of the earlier dataset.
+        registered: Ids that the project's register keeps.
+        place: Where the earlier dataset is, for the message.
+
+    Raises:
+        InvalidInput: If the register has given the id of a class of the dataset to another one.
+    """
+    numbers = dict(written)
+    holders = {number: name for name, number in written.items()}
+    for name, number in registered.items():
+        if name in written:
+            continue
+        if number in holders:
+            raise InvalidInput(
+                f"the project's register gives the id {number} to the class {name!r}, but the dataset in {place} gave "
+                f"it to {holders[number]!r}; export into another folder, or say which ids are meant: --categories FILE"
+            )
+        numbers[name] = number
+    return numbers
+
+
 def read_categories(path: Path) -> dict[str, int]:
     """Ids by class name from a file that a person gives.
 

@@ -8,31 +8,26 @@ from __future__ import annotations
 import hashlib
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from maskwright.annotated import TaskReader
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.export.card import CONTACT_SHEET
 from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chunks
 from maskwright.export.clashes import find_clashes, find_same_key
-from maskwright.export.companions import CARD, Companions
 from maskwright.export.dataset_record import RECORD
 from maskwright.export.documents import TaskDocument
 from maskwright.export.file_names import shown_address
-from maskwright.export.image_sources import ImageFetcher
 from maskwright.export.journal import Workplace
+from maskwright.export.plan import Plan
 from maskwright.export.publish import check_free, checksum, complete, publish
-from maskwright.export.records import Dataset, Format, ImageRecord, Split
+from maskwright.export.records import ImageRecord
 from maskwright.export.report import ExportReport
-from maskwright.export.selection import Selection
 from maskwright.export.shards import read_rows
 from maskwright.export.tally import Tally
 from maskwright.export.work import Job, Outcome, WrittenFile
@@ -47,50 +42,6 @@ Progress = Callable[[int, int], None]
 
 Sample = tuple[ImageRecord, bytes | None]
 """An image for the contact sheet, with its encoded file where that is at hand."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to export, and how.
-
-    Attributes:
-        reader: Reads the platform's JSON of a task.
-        selection: Chooses the regions of a task, image by image.
-        format: How images are written.
-        dataset: What is true of all images.
-        settings: What the user asked for, as JSON values. It goes into ``dataset.json``, and an interrupted export
-            goes on only under the same.
-        splits: The part of each task by its key, where that was found beforehand.
-        images: Where image files come from, or None.
-        companions: Makes the files beside the dataset, or None.
-        category_ids: Ids by class name that later exports into the folder must keep, those of classes that are not
-            in it included; None for those of ``dataset``.
-    """
-
-    reader: TaskReader
-    selection: Selection
-    format: Format
-    dataset: Dataset
-    settings: Mapping[str, Any]
-    splits: Mapping[str, Split] | None = None
-    images: ImageFetcher | None = None
-    companions: Companions | None = None
-    category_ids: Mapping[str, int] | None = None
-
-    def certain_files(self) -> list[str]:
-        """Relative paths of files that will be written whatever the tasks hold."""
-        beside = [CARD, CONTACT_SHEET] if self.companions is not None else []
-        return [RECORD, *beside, *getattr(self.format, "indexes", ())]
-
-    def fingerprint(self) -> str:
-        """The same for plans that write the same."""
-        splits = sorted((self.splits or {}).items())
-        settings = [
-            dict(self.settings), self.selection.to_json(), self.format.name, asdict(self.dataset), splits,
-            version("maskwright"), repr(self.reader), repr(self.images),
-        ]  # fmt: skip
-        text = orjson.dumps(settings, option=orjson.OPT_SORT_KEYS, default=str)
-        return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def run_export(

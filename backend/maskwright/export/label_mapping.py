@@ -76,6 +76,11 @@ class LabelMapping:
         """Whether everything stays as it is."""
         return not (self.rename or self.merge or self.exclude)
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The classes that are renamed, merged or left out."""
+        return tuple(dict.fromkeys([*(old for old, _ in self._changes()), *self.exclude]))
+
     def apply(self, name: str) -> str | None:
         """What the class becomes; None where it is left out."""
         return self._fates.get(name, name)
@@ -94,7 +99,7 @@ class LabelMapping:
             InvalidInput: If a class to change is not among them, or a new name is that of a class that stays.
         """
         known = list(dict.fromkeys(names))
-        for name in [*(old for old, _ in self._changes()), *self.exclude]:
+        for name in self.changed:
             if name not in known:
                 listed = ", ".join(map(repr, known[:20])) + (", ..." if len(known) > 20 else "")
                 raise InvalidInput(
