@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -267,7 +267,7 @@ def _with_stuff(form: Format, names: Sequence[str]) -> Format:
         return form
     if not isinstance(form, PanopticFormat):
         raise InvalidInput(f"--stuff goes with --format panoptic, not with {form.name}")
-    return PanopticFormat(stuff=frozenset(names))
+    return cast("Format", PanopticFormat(stuff=frozenset(names)))
 
 
 def _dataset(categories: Mapping[str, int], segmentation: Segmentation, tolerance: float, **options: Any) -> Dataset:

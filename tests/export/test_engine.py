@@ -20,6 +20,7 @@ from maskwright.export import chunks, engine
 from maskwright.export.companions import Companions
 from maskwright.export.dataset_record import RECORD
 from maskwright.export.engine import run_export
+from maskwright.export.image_sources import FolderImages
 from maskwright.export.journal import FOLDER, Workplace
 from maskwright.export.json_array import read_array
 from maskwright.images import ImageLimits
@@ -384,3 +385,24 @@ def test_only_chunks_with_images_of_one_name_are_rendered_twice(tmp_path, files,
     monkeypatch.setattr(Workplace, "note", counting)
     run_export(lambda: read_array(path), files.plan(), tmp_path / "out")
     assert noted == [0, 1, 2, 3, 4, 0]
+
+
+def test_a_file_that_two_images_would_get_by_its_bare_name_goes_to_neither(tmp_path, files):
+    found = files.tasks(9)
+    for number, source in ((1, "s3://k/a/x.png"), (6, "s3://k/b/x.png"), (7, "s3://k/b/y.png"), (8, "s3://k/c/z.png")):
+        found[number]["data"]["image"] = source
+    path, folder = files.write(tmp_path, found), tmp_path / "images"
+    (folder / "c").mkdir(parents=True)
+    for name in ("x.png", "y.png", "c/z.png"):
+        Image.new("RGB", files.SIZE[::-1], (9, 9, len(name))).save(folder / name)
+    plan = replace(files.plan("yolo", image_files=True), images=FolderImages(folder))
+    report = run_export(lambda: read_array(path), plan, tmp_path / "out")
+    copied = [name for name in files.tree(tmp_path / "out") if name.endswith(".png")]
+    assert sorted(name.rpartition("/")[2] for name in copied) == ["y.png", "z.png"]
+    told = [report.tally.first_missing, *report.tally.problems]
+    assert sum("images of several addresses are called so" in sentence for sentence in told) == 2
+    [bare] = [sentence for sentence in told if "bare names" in sentence]
+    assert bare.startswith("1 images were not in the folder")
+    assert "'s3://k/b/y.png' as 'y.png'" in bare
+    run_export(lambda: read_array(path), plan, tmp_path / "again", workers=2, patience_s=0)
+    assert files.tree(tmp_path / "out") == files.tree(tmp_path / "again")

@@ -173,6 +173,7 @@ def test_image_files_go_along_on_request_and_lie_where_the_file_says(export, tmp
     source = files.write(tmp_path, files.tasks(3))
     done = export("--from", source, "--images", tmp_path / "pictures", "--image-files", "--out", tmp_path / "out")
     assert "the files of 1 images could not be had; the first: task 3, " in done.output
+    assert done.output.count("task 3") == 1
     assert "the folder of images has no file '00000003-picture.png'" in " ".join(done.output.split())
     assert "the folder of images has no file" in (tmp_path / "out" / "README.md").read_text()
     for image in document(tmp_path / "out")["images"][:2]:

@@ -55,7 +55,11 @@ def find_clashes(shards: Sequence[tuple[int, Path]], *, strictly: bool) -> Clash
             suffix, because files are written under names derived from them.
     """
     pairs = np.fromiter(
-        (value for _, name, _, source in _names(shards) for value in (_hash(_called(name, strictly)), _hash(source))),
+        (
+            value
+            for _, name, _, source in read_names(shards)
+            for value in (hash_of(_called(name, strictly)), hash_of(source))
+        ),
         dtype=np.uint64,
     ).reshape(-1, 2)
     different = pairs if strictly else np.unique(pairs, axis=0)
@@ -65,8 +69,8 @@ def find_clashes(shards: Sequence[tuple[int, Path]], *, strictly: bool) -> Clash
         return Clashes(frozenset(), frozenset())
     first: dict[int, str] = {}
     keys, chunks = set(), set()
-    for chunk, name, key, source in _names(shards):
-        number = _hash(_called(name, strictly))
+    for chunk, name, key, source in read_names(shards):
+        number = hash_of(_called(name, strictly))
         if number in several:
             chunks.add(chunk)
             if number in first and (strictly or first[number] != source):
@@ -81,20 +85,21 @@ def find_same_key(shards: Sequence[tuple[int, Path]]) -> str | None:
     Args:
         shards: (chunk, shard), in order.
     """
-    hashes = np.fromiter((_hash(key) for _, _, key, _ in _names(shards)), dtype=np.uint64)
+    hashes = np.fromiter((hash_of(key) for _, _, key, _ in read_names(shards)), dtype=np.uint64)
     found, counts = np.unique(hashes, return_counts=True)
     several = set(found[counts > 1].tolist())
     seen: set[str] = set()
     if several:
-        for _, _, key, _ in _names(shards):
-            if _hash(key) in several:
+        for _, _, key, _ in read_names(shards):
+            if hash_of(key) in several:
                 if key in seen:
                     return key
                 seen.add(key)
     return None
 
 
-def _names(shards: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, str, str, str]]:
+def read_names(shards: Iterable[tuple[int, Path]]) -> Iterator[tuple[int, str, str, str]]:
+    """(chunk, file name, key, address) of every image, in order."""
     for chunk, path in shards:
         for row in read_rows([path], SECTION):
             name, key, source = orjson.loads(row)
@@ -105,5 +110,6 @@ def _called(name: str, strictly: bool) -> str:
     return str(PurePosixPath(name).with_suffix("")) if strictly else name
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
+    """64 bits that stand for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -18,11 +18,13 @@ from pathlib import Path
 import orjson
 
 from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.export.bare_names import find_bare_names
 from maskwright.export.chunks import CHUNK_TASKS, Chunk, Source, split_into_chunks
 from maskwright.export.clashes import find_clashes, find_same_key
 from maskwright.export.dataset_record import RECORD
 from maskwright.export.documents import TaskDocument
 from maskwright.export.file_names import shown_address
+from maskwright.export.image_sources import FolderImages
 from maskwright.export.journal import Workplace
 from maskwright.export.plan import Plan
 from maskwright.export.publish import check_free, checksum, complete, publish
@@ -83,6 +85,7 @@ def run_export(
             again = source if callable(source) else None
             run.render(source() if callable(source) else source, workers, patience_s)
             run.check_keys()
+            run.refuse_shared_files(again, workers, patience_s)
             run.tell_apart(again, workers, patience_s)
             report = run.finish(overwrite)
             place.clear()
@@ -105,6 +108,8 @@ class _Run:
         self._pending: dict[Future[Outcome], Chunk] = {}
         self._samples: list[tuple[bytes, int, TaskDocument]] = []
         self._marks: dict[int, str] = {}
+        self._refused: frozenset[str] = frozenset()
+        self._notices: list[str] = []
         self._done_tasks = self._done_bytes = self._resumed = 0
 
     def render(self, source: Source, workers: int, patience_s: float) -> None:
@@ -138,6 +143,25 @@ class _Run:
         if failure is not None:
             raise failure
 
+    def refuse_shared_files(self, again: Callable[[], Source] | None, workers: int, patience_s: float) -> None:
+        """Do without files of a folder that images of several addresses got by their bare names."""
+        images = self._job.images
+        if not isinstance(images, FolderImages):
+            return
+        found = find_bare_names(self._shards(), images)
+        if found.images:
+            self._notices.append(found.sentence())
+        if not found.refused:
+            return
+        if again is None:
+            raise InvalidInput(
+                f"images of several addresses are called {min(found.refused)} in the folder of images; put each under "
+                "its path"
+            )
+        self._refused = found.refused
+        self._job = replace(self._job, images=replace(images, refused=found.refused))
+        self._render_again(found.chunks, again(), workers, patience_s)
+
     def tell_apart(self, again: Callable[[], Source] | None, workers: int, patience_s: float) -> None:
         """Give other names to images that would be called like others, and render what that concerns again."""
         for strictly in (False, True):
@@ -154,7 +178,7 @@ class _Run:
         They get a mark, which goes into the journal: an export that is interrupted now should find out once more
         what has to be told apart, instead of taking up names that were changed already.
         """
-        changed = [sorted(self._job.distinct), repr(self._job.images)]
+        changed = [sorted(self._job.distinct), sorted(self._refused)]
         mark = hashlib.blake2b(orjson.dumps(changed), digest_size=8).hexdigest()
         self._marks.update(dict.fromkeys(chunks, mark))
         resumed = self._resumed
@@ -195,6 +219,8 @@ class _Run:
         for number in sorted(self._outcomes):
             tally.add(self._outcomes[number].tally)
             files.update((file.path, file) for file in self._outcomes[number].files)
+        for notice in self._notices:
+            tally.add_problem(notice)
         shards = [self._job.shard(number) for number in sorted(self._outcomes)]
         written = plan.format.finish(place.dataset, partial(read_rows, shards), plan.dataset)
         for path in written:

@@ -39,10 +39,12 @@ class FolderImages:
     Attributes:
         folder: The folder.
         largest: Bytes of the largest file that is read.
+        refused: Files of the folder that are not taken for images of another path: several images would get them.
     """
 
     folder: Path
     largest: int = 1 << 30
+    refused: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -55,18 +57,38 @@ class FolderImages:
             NotFound: If it is not there.
             TooLarge: If it is larger than allowed.
         """
-        name = PurePosixPath(file_name).name
-        for candidate in dict.fromkeys((file_name, name, _UPLOAD_MARK.sub("", name))):
-            found = self._read(candidate)
-            if found is not None:
-                return found
-        raise NotFound(f"the folder of images has no file {name!r}")
+        found = self.find(file_name)
+        if found is None:
+            raise NotFound(f"the folder of images has no file {PurePosixPath(file_name).name!r}")
+        if found != file_name and found in self.refused:
+            raise NotFound(
+                f"the folder of images has a file {found!r}, but images of several addresses are called so; put each "
+                f"under its path, this one under {file_name!r}"
+            )
+        return self._read(found)
 
-    def _read(self, relative: str) -> bytes | None:
+    def find(self, file_name: str) -> str | None:
+        """Where in the folder the file of an image is: a relative POSIX path, or None.
+
+        Raises:
+            NotFound: If the folder cannot be looked at.
+        """
+        name = PurePosixPath(file_name).name
+        candidates = dict.fromkeys((file_name, name, _UPLOAD_MARK.sub("", name)))
+        return next((candidate for candidate in candidates if self._is_there(candidate)), None)
+
+    def _is_there(self, relative: str) -> bool:
         try:
             path = (self.folder / relative).resolve()
-            if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
-                return None
+            return path.is_relative_to(self.folder.resolve()) and path.is_file()
+        except OSError as error:
+            raise NotFound(f"the file {relative!r} cannot be read: {error.strerror or type(error).__name__}") from error
+        except (ValueError, RuntimeError):
+            return False
+
+    def _read(self, relative: str) -> bytes:
+        try:
+            path = self.folder / relative
             if path.stat().st_size > self.largest:
                 raise TooLarge(
                     f"the file {relative!r} is larger than {self.largest} bytes (MASKWRIGHT_MAX_IMAGE_BYTES)"
@@ -74,5 +96,3 @@ class FolderImages:
             return path.read_bytes()
         except OSError as error:
             raise NotFound(f"the file {relative!r} cannot be read: {error.strerror or type(error).__name__}") from error
-        except (ValueError, RuntimeError):
-            return None

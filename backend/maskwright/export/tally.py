@@ -165,10 +165,14 @@ class Tally:
             self.problems.append(sentence)
 
     def add_missing(self, task: str, source: str, reason: str) -> None:
-        """Count an image whose file could not be had or used."""
+        """Count an image whose file could not be had or used; all but the first are problems, too."""
         self.missing_images += 1
-        self.first_missing = self.first_missing or f"task {task}, {shown_address(source)}: {reason}"
-        self.add_problem(f"task {task}: the file of image {shown_address(source)} could not be had: {reason}")
+        self._tell_missing(f"task {task}, {shown_address(source)}: {reason}")
+
+    def _tell_missing(self, what: str) -> None:
+        if self.first_missing:
+            self.add_problem(f"a file could not be had: {what}")
+        self.first_missing = self.first_missing or what
 
     def add(self, other: Tally) -> None:
         """Count what another has counted, of tasks that come after."""
@@ -177,7 +181,8 @@ class Tally:
         self.empty_images += other.empty_images
         self.unsized += other.unsized
         self.missing_images += other.missing_images
-        self.first_missing = self.first_missing or other.first_missing
+        if other.first_missing:
+            self._tell_missing(other.first_missing)
         self.problem_count += other.problem_count
         self.problems = [*self.problems, *other.problems][:MOST_PROBLEMS]
         self.agreement = self.agreement + other.agreement
