@@ -106,7 +106,7 @@ def export(
     Ctrl-C stops it; the same command goes on where it stopped. DIR shows the dataset only when it is whole. Category
     ids stay what they were in an earlier export into DIR, or in the project's register.
     """
-    from maskwright.cli_export_classes import class_ids
+    from maskwright.cli_export_sources import class_ids
     from maskwright.export.label_mapping import LabelMapping
     from maskwright.export.selection import Selection
     from maskwright.export.splits import SplitRule
