@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -35,6 +35,8 @@ class TaskSource:
         images: Where image files come from, or None.
         splits: The part of each task by its key, where a snapshot fixed it.
         selection: What a snapshot says should be made of its tasks, or None.
+        config_ids: Category ids by class name, where the labelling configuration carries them; they go before the
+            register's.
         registered: Asked for the ids of class names that the project's register keeps, or None.
         can_repeat: Whether going through it twice costs little.
         total_bytes: Bytes of all documents, or None where that is not known.
@@ -47,6 +49,7 @@ class TaskSource:
     images: ImageFetcher | None = None
     splits: Mapping[str, Split] | None = None
     selection: Selection | None = None
+    config_ids: Mapping[str, int] = field(default_factory=dict)
     registered: Callable[[Iterable[str]], Mapping[str, int]] | None = None
     can_repeat: bool = True
     total_bytes: int | None = None
@@ -68,6 +71,7 @@ def of_file(path: Path, platform: Exporting, label_config: Path | None) -> TaskS
         documents=lambda: read_array(path),
         reader=platform.task_reader(config),
         config_names=() if config is None else platform.class_names(config),
+        config_ids=_config_ids(platform, config),
         total_bytes=path.stat().st_size,
     )
 
@@ -86,6 +90,7 @@ def of_project(
         documents=documents,
         reader=platform.task_reader(config),
         config_names=platform.class_names(config),
+        config_ids=_config_ids(platform, config),
         images=platform.image_fetcher(settings, number),
         registered=None if store is None else _register(store, platform.name, settings.label_studio_url, number),
         can_repeat=False,
@@ -124,6 +129,7 @@ def of_snapshot(name: str, store: CorrectionsStore, platform: Exporting, setting
         documents=documents,
         reader=platform.task_reader(config or None),
         config_names=found.label_set or (platform.class_names(config) if config else ()),
+        config_ids=_config_ids(platform, config),
         images=platform.image_fetcher(settings, str(found.project.number)) if settings.label_studio_url else None,
         splits={str(task): cast("Split", part) for task, part in parts.items()} or None,
         selection=Selection.from_json(orjson.dumps(dict(found.selection))) if found.selection else None,
@@ -161,8 +167,8 @@ def class_ids(
         selection.mapping.check(original)
     names = list(selection.mapping.names(original))
     known: Mapping[str, int] = read_record(out).get("category_ids", {})
-    if source.registered is not None:
-        known = keep_numbers(known, source.registered(names), str(out))
+    taken = source.config_ids or (source.registered(names) if source.registered is not None else {})
+    known = keep_numbers(known, taken, str(out))
     return number_classes(names, known), names
 
 
@@ -184,6 +190,12 @@ def _warn_of_unknown(source: TaskSource, selection: Selection, names: Collection
     for name in unknown:
         typer.echo(f"maskwright: warning: {where} class {name!r}, which was to change or to go", err=True)
     return unknown
+
+
+def _config_ids(platform: Exporting, config: str | None) -> Mapping[str, int]:
+    """Category ids that a labelling configuration carries, if the platform knows of such."""
+    ids: Callable[[str], Mapping[str, int]] | None = getattr(platform, "category_ids", None)
+    return ids(config) if ids is not None and config else {}
 
 
 def _text(path: Path) -> str:

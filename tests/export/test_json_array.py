@@ -87,7 +87,7 @@ def test_a_forgotten_quote_does_not_fill_the_memory_and_is_named_by_its_line(mon
             if fault is not None:
                 raise InvalidInput(f"{fault.place}: {fault.reason}")
 
-    with pytest.raises(InvalidInput, match="tasks.json, line 9, column"):
+    with pytest.raises(InvalidInput, match=r"tasks\.json, line 9, column"):
         read()
 
 

@@ -45,6 +45,7 @@ class Platform(Protocol):
 
     - ``task_reader(label_config)`` reads the platform's JSON of tasks, ``class_names(label_config)`` lists classes;
     - ``project_config``, ``task_documents`` and ``image_fetcher`` of (settings, project), for ``--project``;
+    - ``category_ids(label_config)``: category ids by class name where the configuration carries them, else nothing;
     - ``export_formats() -> Mapping[str, Format]``: formats of its own, by name.
 
     For ``maskwright import``: ``importer(settings, categories, **options)`` turns images with regions into tasks.
