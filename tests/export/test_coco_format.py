@@ -261,7 +261,7 @@ def test_a_split_dataset_has_a_file_per_part_besides(tmp_path):
 def test_two_tasks_of_one_number_are_refused(tmp_path, files):
     found = files.tasks(2)
     found[1]["id"] = 1
-    with pytest.raises(InvalidInput, match="two tasks have the id 1"):
+    with pytest.raises(InvalidInput, match="two images have the key 1/1/0"):
         run_export(read_array(files.write(tmp_path, found)), files.plan(), tmp_path / "out")
 
 
