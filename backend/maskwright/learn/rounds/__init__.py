@@ -1,0 +1,1 @@
+"""Rounds: corrections to an adapter, proved before it is promoted."""

@@ -1,0 +1,1 @@
+"""A simulated annotator: labour saved, measured through the same doors."""

@@ -1,0 +1,1 @@
+"""Training of adapters on corrections, for every family of segmenters."""

@@ -1,0 +1,1 @@
+"""The pages at ``/``: what was learnt, and the levers."""
