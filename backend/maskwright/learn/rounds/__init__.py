@@ -1,1 +1,1 @@
-"""Rounds: corrections to an adapter, proved before it is promoted."""
+"""Rounds: snapshot of the corrections -> adapter and class head -> measured against what serves -> in service, or not."""

@@ -1,0 +1,108 @@
+"""How one project learns: what its owner chose, kept beside its corrections and changed at run time.
+
+What is the same for a whole process (folders, device, address of the queue) is in ``maskwright.settings``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from maskwright.errors import InvalidInput
+from maskwright.models.adapters.config import AdapterConfig
+
+if TYPE_CHECKING:
+    from maskwright.store.project_notes import ProjectNotes
+
+NOTE = "learning"
+
+
+class LearningSettings(BaseModel):
+    """What a project's owner can choose; every field has a default that suits a project of some hundred images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["assisted", "semi-automatic", "automatic"] = Field(
+        "assisted", description="Who decides: people; people add what confident regions miss; people review a sample."
+    )
+    accept_threshold: float = Field(0.9, ge=0, le=1, description="Expected IoU from which a region is accepted.")
+    review_share: float = Field(0.1, ge=0, le=1, description="Share of automatic annotations that people look at.")
+    acquisition: str = Field("hybrid", description="How the next images are chosen; 'random' for comparison.")
+    corrections_per_round: int = Field(20, ge=0, description="New corrections that start a round; 0 = never.")
+    interval_s: float = Field(0.0, ge=0, description="Seconds after which new corrections start a round; 0 = never.")
+    debounce_s: float = Field(60.0, ge=0, description="A round waits until no correction came for so many seconds.")
+    held_out_share: float = Field(0.2, gt=0, lt=1, description="Share of images that a round is judged on.")
+    group_field: str = Field("", description="Task field by which errors are reported, e.g. the scanner.")
+    steps: int | None = Field(None, ge=1, description="Most training steps; None = as many as the data calls for.")
+    seconds: float | None = Field(None, gt=0, description="Most seconds of training; None = no limit.")
+    adapter: dict[str, Any] | None = Field(None, description="What is trained (AdapterConfig); None = the family's own.")
+    seed: int = Field(0, ge=0, description="Of everything random.")
+
+    @field_validator("acquisition")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from maskwright.learn.acquisition.catalogue import NAMES
+
+        if value not in NAMES:
+            raise ValueError(f"write one of {', '.join(NAMES)}")
+        return value
+
+    @field_validator("adapter")
+    @classmethod
+    def _config(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        try:
+            return AdapterConfig.from_json(value).to_json()
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def adapter_config(self) -> AdapterConfig | None:
+        """What is trained, or None for the family's own."""
+        return None if self.adapter is None else AdapterConfig.from_json(self.adapter)
+
+
+def learning_settings(value: Mapping[str, Any]) -> LearningSettings:
+    """Settings from JSON values.
+
+    Raises:
+        InvalidInput: Naming each field that is unknown or wrong.
+    """
+    try:
+        return LearningSettings.model_validate(dict(value))
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+        )
+        raise InvalidInput(f"the learning settings cannot be so: {told}") from None
+
+
+def changed_settings(settings: LearningSettings, assignments: Mapping[str, str]) -> LearningSettings:
+    """Settings with some fields changed, each given as text: a JSON value, or a bare word.
+
+    Raises:
+        InvalidInput: As for ``learning_settings``.
+    """
+    return learning_settings(settings.model_dump() | {name: _value(text) for name, text in assignments.items()})
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def read_learning(notes: ProjectNotes, project_id: int) -> LearningSettings:
+    """The settings of a project; the defaults where nothing was chosen."""
+    value = notes.get(project_id, NOTE)
+    return LearningSettings() if value is None else learning_settings(value)
+
+
+def write_learning(notes: ProjectNotes, project_id: int, settings: LearningSettings) -> None:
+    """Keep the settings of a project."""
+    notes.put(project_id, NOTE, settings.model_dump(mode="json"))
