@@ -15,8 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 
 from maskwright.errors import Busy, MaskwrightError
-from maskwright.settings import Settings
-from maskwright.store.corrections import CorrectionsStore, TaskState, open_store
+from maskwright.store.corrections import CorrectionsStore, TaskState
 from maskwright.store.database import StoreUnavailable
 from maskwright_label_studio.webhook import PLATFORM_NAME, Incoming
 
@@ -27,41 +26,6 @@ _NOT_IN_TIME = "the corrections database did not take the event in time; the nex
 _Waiting = tuple[Incoming, "Future[None]"]
 
 log = logging.getLogger(__name__)
-
-
-class StoreOpener:
-    """The corrections store of a process, opened when it is first needed. Threads may share it.
-
-    Args:
-        settings: Where it is.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._store: CorrectionsStore | None = None
-
-    def __call__(self) -> CorrectionsStore:
-        """The open store.
-
-        Raises:
-            MaskwrightError: If it cannot be opened; the next call tries again.
-        """
-        with self._lock:
-            if self._store is None:
-                self._store = open_store(self._settings.home, self._settings.database_url.get_secret_value())
-            return self._store
-
-    def close(self) -> None:
-        """Close it, if it was opened; one that is being opened, maybe for minutes, is left to the process's end."""
-        if not self._lock.acquire(timeout=1.0):
-            return
-        try:
-            if self._store is not None:
-                self._store.close()
-                self._store = None
-        finally:
-            self._lock.release()
 
 
 class EventIntake:

@@ -19,7 +19,7 @@ from maskwright_label_studio.access import Access
 from maskwright_label_studio.batch import BatchPredictor
 from maskwright_label_studio.body import RequestBody, read_body
 from maskwright_label_studio.config import parse_config
-from maskwright_label_studio.intake import EventIntake, StoreOpener
+from maskwright_label_studio.intake import EventIntake
 from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.options import parse_options
 from maskwright_label_studio.predictor import Predictor
@@ -54,7 +54,7 @@ class LabelStudioBlueprint(Blueprint):
         super().__init__("label_studio", __name__)
         access = Access(services.settings)
         self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
-        self.store = StoreOpener(services.settings)
+        self.store = services.store
         self.keeper = CorrectionsKeeper(services.settings, self.store, access, self.projects)
         self._intake = EventIntake(self.store, self.keeper.wake)
         self._predictor = Predictor(services, access)

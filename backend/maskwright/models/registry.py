@@ -41,7 +41,8 @@ class ModelRegistry:
     """Loads segmenters and keeps them. Safe under threads; one per process.
 
     A base model is loaded once and stays. With an adapter on it (``+adapter:<id>``) it shares every unchanged tensor;
-    of adapted copies the latest used are kept.
+    of adapted copies the latest used are kept. Class heads (``+classes:<id>``) are no segmenter's business: URIs that
+    differ in nothing else name the same one.
 
     Args:
         settings: Device, threads, default model, home, and whether the hub may be asked.
@@ -129,7 +130,7 @@ class ModelRegistry:
         return tuple(_description_of(f.result().segmenter) for f in futures if f.done() and f.exception() is None)
 
     def _resolve(self, uri: str | None) -> tuple[ModelURI, Family]:
-        parsed = parse_model_uri(self._settings.model if uri is None else uri)
+        parsed = replace(parse_model_uri(self._settings.model if uri is None else uri), classes=None)
         family = self._families[parsed.scheme]
         if parsed.adapter is not None and not family.has_weights:
             raise ModelUnavailable(

@@ -1,4 +1,6 @@
-"""Names of models: ``scheme``, ``scheme:location``, ``scheme:location@revision``, each optionally ``+adapter:<id>``."""
+"""Names of models: ``scheme``, ``scheme:location``, ``scheme:location@revision``, and what was learnt on top of them:
+``+adapter:<id>`` (masks), ``+classes:<id>`` (classes of regions), or both in this order.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ _FORMS: Mapping[LocationKind, str] = MappingProxyType(
         "file": ":/path/to/checkpoint.pth",
     }
 )
-_ADAPTER_MARK = "+adapter:"
+_ADAPTER_MARK, _CLASSES_MARK = "+adapter:", "+classes:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _REVISION = re.compile(r"[\w.-][\w./-]*", re.ASCII)
 _ADAPTER_ID = re.compile(r"[\w.-]+", re.ASCII)
+_CLASSES_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class ModelURI:
         location: Hub id, folder or file; empty for the engines that need none.
         revision: Branch, tag or commit on the hub, or None for ``main``.
         adapter: Identifier of a trained adapter on top of the base model, or None.
+        classes: Identifier of a learnt class head beside it, or None; see ``maskwright.models.class_heads``.
     """
 
     scheme: str
     location: str = ""
     revision: str | None = None
     adapter: str | None = None
+    classes: str | None = None
 
     @property
     def kind(self) -> LocationKind:
@@ -70,7 +75,8 @@ class ModelURI:
     def __str__(self) -> str:
         text = f"{self.scheme}:{self.location}" if self.location else self.scheme
         text += f"@{self.revision}" if self.revision else ""
-        return text + (f"{_ADAPTER_MARK}{self.adapter}" if self.adapter else "")
+        text += f"{_ADAPTER_MARK}{self.adapter}" if self.adapter else ""
+        return text + (f"{_CLASSES_MARK}{self.classes}" if self.classes else "")
 
 
 def is_path(location: str) -> bool:
@@ -89,9 +95,12 @@ def parse_model_uri(text: str) -> ModelURI:
     A location that is written as a path never carries a revision: an ``@`` in it belongs to the path.
 
     Raises:
-        InvalidInput: If the scheme is unknown, or its location, revision or adapter is missing or malformed.
+        InvalidInput: If the scheme is unknown, or its location, revision, adapter or classes are missing or malformed.
     """
-    base, mark, adapter = text.strip().partition(_ADAPTER_MARK)
+    base, mark, classes = text.strip().partition(_CLASSES_MARK)
+    if mark and not _CLASSES_ID.fullmatch(classes):
+        raise InvalidInput(f"model {text!r}: after '+classes:', which comes last, come 32 hex digits")
+    base, mark, adapter = base.partition(_ADAPTER_MARK)
     if mark and not _ADAPTER_ID.fullmatch(adapter):
         raise InvalidInput(f"model {text!r}: after '+adapter:' comes an identifier of letters, digits, '.', '_' or '-'")
     scheme, colon, location = base.partition(":")
@@ -101,9 +110,9 @@ def parse_model_uri(text: str) -> ModelURI:
     if kind == "none":
         if colon:
             raise InvalidInput(f"model {text!r}: '{scheme}' takes nothing after it; write just '{scheme}'")
-        return ModelURI(scheme, adapter=adapter or None)
+        return ModelURI(scheme, adapter=adapter or None, classes=classes or None)
     if kind == "packaged" and not colon:
-        return ModelURI(scheme, adapter=adapter or None)
+        return ModelURI(scheme, adapter=adapter or None, classes=classes or None)
     if not location or "\0" in location:
         raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
     revision: str | None = None
@@ -114,4 +123,4 @@ def parse_model_uri(text: str) -> ModelURI:
         revision = after or None
     if not location:
         raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
-    return ModelURI(scheme, location, revision, adapter or None)
+    return ModelURI(scheme, location, revision, adapter or None, classes or None)
