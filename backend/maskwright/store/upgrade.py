@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from maskwright.errors import MaskwrightError
 from maskwright.store.schema import REVISION, metadata
 
-_KNOWN = ("0001",)  # oldest first; the last is REVISION
+_KNOWN = ("0001", "0002")  # oldest first; the last is REVISION
 _LOCK = 0x6D61736B  # any number, the same in every process
 _ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in module variables of its own
 
