@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.assist.classifiers import Classifiers
 from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.everything import never_cancelled
@@ -26,8 +27,10 @@ from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
+from maskwright.models.class_heads import ClassHeadShelf
 from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
 from maskwright.models.region_classifier import TagRegionClassifier
+from maskwright.models.region_features import RegionFeatures
 from maskwright.models.registry import ModelRegistry
 from maskwright.models.sentences import SentenceEncoder
 from maskwright.models.tagger import ImageNetTagger
@@ -83,8 +86,12 @@ class Assistant:
     ) -> None:
         self._settings = settings
         self._registry = registry if registry is not None else ModelRegistry(settings)
+        tagger = ImageNetTagger()
         self._classifier: RegionClassifier = (
-            classifier if classifier is not None else TagRegionClassifier(ImageNetTagger(), SentenceEncoder())
+            classifier if classifier is not None else TagRegionClassifier(tagger, SentenceEncoder())
+        )
+        self._classifiers = Classifiers(
+            self._classifier, RegionFeatures(tagger), ClassHeadShelf(settings.home / "classes")
         )
         self._observe = observe
         store = None
@@ -108,7 +115,8 @@ class Assistant:
     def model_version(self, labels: LabelSet, model: str | None = None) -> str:
         """Readable name + 8 hex digits of everything that changes answers: base, classifier, label set, our rules.
 
-        Loads no weights and asks no hub. A label set of one class is the same whatever the classifier.
+        Loads no weights and asks no hub. A label set of one class is the same whatever the classifier, unless what is
+        none of that class was learnt.
 
         Args:
             labels: The project's classes.
@@ -116,11 +124,12 @@ class Assistant:
 
         Raises:
             InvalidInput: If the URI is malformed.
-            ModelUnavailable: If it names a file or folder that is not there or cannot be used.
+            ModelUnavailable: If it names a file, folder, adapter or class head that is not there or cannot be used.
         """
         description = self._registry.describe(model)
-        classifier = self._classifier.version if len(labels) > 1 else ""
-        text = repr((REVISION, description.version, classifier, labels.content_hash()))
+        classifier = self._classifiers.choose(labels, model or self._settings.model)
+        version = classifier.version if classifier is not None else ""
+        text = repr((REVISION, description.version, version, labels.content_hash()))
         return f"{description.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
     def answer(
@@ -212,7 +221,7 @@ class Assistant:
             options,
             segmenter=segmenter,
             encode=encode,
-            classifier=self._classifier if len(labels) > 1 else None,
+            classifier=self._classifiers.choose(labels, model or self._settings.model),
             model_version=version,
             tile_size=self._settings.tile_size,
             tile_halo=self._settings.tile_halo,

@@ -10,6 +10,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.models.uri import parse_model_uri
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore
+from maskwright.store.served import ServedRegister
 
 RETRY_S = 5.0
 """Seconds for which a database that could not be read is left alone, so that clicks do not wait for it one by one."""
@@ -63,8 +64,6 @@ class ServedModels:
         return self._known.get(key, model)
 
     def _ask(self, key: tuple[str, str, int, str], model: str | None) -> str | None:
-        from maskwright.store.served import ServedRegister
-
         served = ServedRegister(self._open_store().database).lookup(*key)
         self._closed_until = 0.0
         if served is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from maskwright.models.region_features import RegionFeatures
 from maskwright.models.region_head import RegionHead
 
 
+@runtime_checkable
 class LocatingClassifier(RegionClassifier, Locator, Protocol):
     """A classifier of regions that can also say where an image shows its classes."""
 

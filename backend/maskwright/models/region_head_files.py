@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from maskwright.models.region_head import RegionHead
 
 KIND = "maskwright-region-head-1"
+ADVICE = "learn it again or go back to an earlier version"
 
 
 def digest(head: RegionHead) -> str:
@@ -60,13 +61,12 @@ def load(path: Path) -> RegionHead:
     """
     from maskwright.models.region_head import RegionHead
 
-    advice = "learn it again or go back to an earlier version"
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("kind") != KIND:
                 raise ModelUnavailable(
-                    f"{path.name} is no region head of this version ({metadata.get('kind')!r}, not {KIND!r}); {advice}"
+                    f"{path.name} is no region head of this version ({metadata.get('kind')!r}, not {KIND!r}); {ADVICE}"
                 )
             head = RegionHead(
                 tuple(json.loads(metadata["classes"])),
@@ -78,10 +78,10 @@ def load(path: Path) -> RegionHead:
             )
         whole = digest(head) == metadata["sha256"]
     except FileNotFoundError as error:
-        raise ModelUnavailable(f"the region head {path.name} is missing; {advice}") from error
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise ModelUnavailable(f"the region head {path.name} is damaged; {advice}") from error
+        raise ModelUnavailable(f"the region head {path.name} is missing; {ADVICE}") from error
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise ModelUnavailable(f"the region head {path.name} is damaged; {ADVICE}") from error
     shape = (len(head.centre), len(head.classes) + 1)
     if not whole or head.weights.shape != shape or head.counts.shape != shape[1:]:
-        raise ModelUnavailable(f"the region head {path.name} is damaged or was altered; {advice}")
+        raise ModelUnavailable(f"the region head {path.name} is damaged or was altered; {ADVICE}")
     return head
