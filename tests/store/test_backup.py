@@ -87,7 +87,7 @@ def test_what_is_restored_gives_the_same_backup_again(store, archive, empty, tmp
     write_backup(empty.database, tmp_path / "again.zip")
     with zipfile.ZipFile(archive) as first, zipfile.ZipFile(tmp_path / "again.zip") as second:
         tables = [name for name in first.namelist() if name.startswith("tables/")]
-        assert len(tables) == 13
+        assert len(tables) == 18
         assert all(first.read(name) == second.read(name) for name in tables)
 
 

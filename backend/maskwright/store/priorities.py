@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, select
 
 from maskwright.errors import InvalidInput
 from maskwright.store.database import Database
-from maskwright.store.schema import priorities
+from maskwright.store.schema_learning import priorities
 from maskwright.store.states import chunks
 from maskwright.store.times import now, to_text
 

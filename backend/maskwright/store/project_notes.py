@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from maskwright.store.database import Database
 from maskwright.store.documents import checked_text
-from maskwright.store.schema import project_notes
+from maskwright.store.schema_learning import project_notes
 from maskwright.store.times import now
 
 

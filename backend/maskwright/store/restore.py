@@ -43,6 +43,7 @@ from maskwright.store.presence import FilePresence
 from maskwright.store.restore_rows import check_row
 from maskwright.store.schema import NEVER, REVISION, annotation_rows, corrections, metadata, task_versions, tasks
 from maskwright.store.times import LAST
+from maskwright.store.upgrade import tables_at
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def restore_backup(
                     names = ", ".join(table.name for table in metadata.sorted_tables)
                     connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
                 _make_room(connection, replace)
-                for table in metadata.sorted_tables:
+                for table in (one for one in metadata.sorted_tables if one.name in listed):
                     with archive.open(member_of(table)) as member:
                         _fill(connection, table, member, listed[table.name])
                     _continue_numbering(connection, table)
@@ -142,7 +143,6 @@ def _move(source: Path, target: Path) -> None:
 
 def _checked_manifest(archive: zipfile.ZipFile, max_bytes: int) -> Mapping[str, dict[str, Any]]:
     members = archive.infolist()
-    wanted = {member_of(table): table.name for table in metadata.sorted_tables}
     names = [member.filename for member in members]
     if MANIFEST not in names:
         raise InvalidInput("no backup of Maskwright: it has no manifest.json (or the file was cut off)")
@@ -155,11 +155,15 @@ def _checked_manifest(archive: zipfile.ZipFile, max_bytes: int) -> Mapping[str, 
         entries = {str(name): {key: one[key] for key in ("rows", "nbytes", "sha256")} for name, one in listed.items()}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise InvalidInput("backup: manifest.json is not what Maskwright writes") from None
-    if kind != FORMAT or schema != REVISION:
+    try:
+        if kind != FORMAT:
+            raise KeyError(kind)
+        wanted = {member_of(table): table.name for table in tables_at(schema)}
+    except KeyError:
         raise InvalidInput(
             f"backup: made as {str(kind)[:40]!r} with schema {str(schema)[:40]!r}, this Maskwright reads {FORMAT!r} "
-            f"with {REVISION!r}; restore it with the version that made it, or upgrade"
-        )
+            f"up to {REVISION!r}; restore it with the version that made it, or upgrade"
+        ) from None
     if sorted(names) != sorted([*wanted, MANIFEST]) or set(entries) != set(wanted.values()):
         strange = sorted(set(names) ^ {*wanted, MANIFEST})[:3]
         raise InvalidInput(f"backup: holds other members than a backup does: {', '.join(map(repr, strange))}")

@@ -7,97 +7,33 @@ asks. At most one round of a project is active, whoever queues: the database's i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypedDict, Unpack
 
-import orjson
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select
 
-from maskwright.errors import InvalidInput, MaskwrightError, NotFound
+from maskwright.errors import InvalidInput
 from maskwright.store.database import Database
 from maskwright.store.documents import checked_text
-from maskwright.store.schema import rounds
+from maskwright.store.round_rows import (
+    LeaseLost,
+    Round,
+    RoundState,
+    active_round,
+    change,
+    end,
+    owned,
+    round_of,
+    round_row,
+    to_json,
+)
+from maskwright.store.schema_learning import rounds
 from maskwright.store.served import Served, append, in_force, lock_project
-from maskwright.store.times import now, to_text
+from maskwright.store.times import now
+
+__all__ = ["MOST_ATTEMPTS", "LeaseLost", "Round", "RoundFields", "RoundState", "RoundStore"]
 
 MOST_ATTEMPTS = 3
-_LONGEST_REASON = 10_000
-
-
-class RoundState(StrEnum):
-    """Where a round is, or how it ended."""
-
-    QUEUED = "queued"
-    TRAINING = "training"
-    EVALUATING = "evaluating"
-    PROMOTED = "promoted"
-    REFUSED = "refused"
-    UNDECIDED = "not enough data"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it has not ended."""
-        return self in (RoundState.QUEUED, RoundState.TRAINING, RoundState.EVALUATING)
-
-
-class LeaseLost(MaskwrightError):
-    """The round is somebody else's by now, or has ended: stop working on it and change nothing."""
-
-    status = 409
-
-
-@dataclass(frozen=True)
-class Round:
-    """A round of a project.
-
-    Attributes:
-        id: The store's own number.
-        project_id: From ``CorrectionsStore.project``.
-        number: From 1 in its project.
-        state: Where it is.
-        trigger: Why it was queued.
-        base: Canonical URI of the base model.
-        config: JSON values that it was queued with.
-        snapshot: Name of the frozen corrections that it learns from, once there.
-        served_before: Id of the version that it is compared with; None: the base alone.
-        adapter: The candidate's adapter, once there.
-        classes: The candidate's class head, once there.
-        metrics: The report; parts may be missing until the end.
-        verdict: What the gate said, if it was asked.
-        reason: Why it ended as it did, or empty.
-        progress: How far it is.
-        attempts: How often it was claimed and not given back.
-        owner: Who runs it, or ran it last.
-        lease_until: When it may be taken over; ISO 8601, empty if nobody runs it.
-        cancel_requested: Whether somebody asked the one who runs it to stop.
-        created_at, started_at, finished_at: ISO 8601, empty for not yet.
-    """
-
-    id: int
-    project_id: int
-    number: int
-    state: RoundState
-    trigger: str
-    base: str
-    config: dict[str, Any]
-    snapshot: str | None
-    served_before: int | None
-    adapter: str | None
-    classes: str | None
-    metrics: dict[str, Any]
-    verdict: dict[str, Any] | None
-    reason: str
-    progress: dict[str, Any]
-    attempts: int
-    owner: str | None
-    lease_until: str
-    cancel_requested: bool
-    created_at: str
-    started_at: str
-    finished_at: str
+"""How often a round is begun before it counts as failed."""
 
 
 class RoundFields(TypedDict, total=False):
@@ -138,19 +74,19 @@ class RoundStore:
         """
         row = {
             "project_id": project_id, "state": RoundState.QUEUED, "trigger": checked_text(trigger, "trigger", 64),
-            "base": checked_text(base, "base model", 1024), "config": _json(config), "metrics": "{}", "reason": "",
+            "base": checked_text(base, "base model", 1024), "config": to_json(config), "metrics": "{}", "reason": "",
             "progress": "{}", "attempts": 0, "lease_until": 0, "cancel_requested": False,
         }  # fmt: skip
 
         def work(connection: Connection) -> tuple[Round, bool]:
             lock_project(connection, project_id)
-            there = _active(connection, project_id)
+            there = active_round(connection, project_id)
             if there is not None:
                 return there, False
             last = select(func.max(rounds.c.number)).where(rounds.c.project_id == project_id)
             number = (connection.execute(last).scalar() or 0) + 1
             made = insert(rounds).values(**row, number=number, created_at=now()).returning(*rounds.c)
-            return _round(connection.execute(made).one()), True
+            return round_row(connection.execute(made).one()), True
 
         # Most who ask find one already, and need not wait for the writers.
         there = self.active(project_id)
@@ -163,12 +99,12 @@ class RoundStore:
             NotFound: If there is none.
         """
         with self._database.read() as connection:
-            return _get(connection, project_id, number)
+            return round_of(connection, project_id, number)
 
     def active(self, project_id: int) -> Round | None:
         """The round of the project that has not ended, if there is one."""
         with self._database.read() as connection:
-            return _active(connection, project_id)
+            return active_round(connection, project_id)
 
     def list(self, project_id: int | None = None, limit: int = 100) -> Sequence[Round]:
         """Rounds of one project or of all, newest first."""
@@ -176,7 +112,7 @@ class RoundStore:
         if project_id is not None:
             query = query.where(rounds.c.project_id == project_id)
         with self._database.read() as connection:
-            return [_round(row) for row in connection.execute(query)]
+            return [round_row(row) for row in connection.execute(query)]
 
     def claim(self, owner: str, lease_s: float, *, project_id: int | None = None) -> Round | None:
         """Take the oldest round that waits or whose lease ran out.
@@ -200,12 +136,12 @@ class RoundStore:
             free = free.order_by(rounds.c.id).limit(1).with_for_update(skip_locked=True)
             while (row := connection.execute(free).first()) is not None:
                 if row.cancel_requested:
-                    _end(connection, row.id, RoundState.CANCELLED, "cancelled")
+                    end(connection, row.id, RoundState.CANCELLED, "cancelled")
                 elif row.attempts >= MOST_ATTEMPTS:
                     why = f"stopped {MOST_ATTEMPTS} times without an end: see the worker's log of what it was doing"
-                    _end(connection, row.id, RoundState.FAILED, why)
+                    end(connection, row.id, RoundState.FAILED, why)
                 else:
-                    return _change(
+                    return change(
                         connection, row.id, state=RoundState.TRAINING, owner=owner, attempts=row.attempts + 1,
                         lease_until=moment + round(lease_s * 1e6), started_at=row.started_at or moment,
                     )  # fmt: skip
@@ -224,11 +160,11 @@ class RoundStore:
         """
         values: dict[str, Any] = {"lease_until": now() + round(lease_s * 1e6)}
         if progress is not None:
-            values["progress"] = _json(progress)
+            values["progress"] = to_json(progress)
 
         def work(connection: Connection) -> bool:
-            _owned(connection, round_id, owner)
-            return _change(connection, round_id, **values).cancel_requested
+            owned(connection, round_id, owner)
+            return change(connection, round_id, **values).cancel_requested
 
         return self._database.write(work)
 
@@ -243,11 +179,11 @@ class RoundStore:
             raise ValueError(f"a round ends by finish or promote, not by advancing to {state}")
         values: dict[str, Any] = {**fields}
         if "metrics" in values:
-            values["metrics"] = _json(values["metrics"])
+            values["metrics"] = to_json(values["metrics"])
 
         def work(connection: Connection) -> Round:
-            _owned(connection, round_id, owner)
-            return _change(connection, round_id, state=state, **values)
+            owned(connection, round_id, owner)
+            return change(connection, round_id, state=state, **values)
 
         return self._database.write(work)
 
@@ -259,9 +195,9 @@ class RoundStore:
         """
 
         def work(connection: Connection) -> Round:
-            _owned(connection, round_id, owner)
+            owned(connection, round_id, owner)
             attempts = rounds.c.attempts - 1
-            return _change(connection, round_id, state=RoundState.QUEUED, owner=None, lease_until=0, attempts=attempts)
+            return change(connection, round_id, state=RoundState.QUEUED, owner=None, lease_until=0, attempts=attempts)
 
         return self._database.write(work)
 
@@ -285,8 +221,8 @@ class RoundStore:
             raise ValueError(f"a round does not finish as {state}")
 
         def work(connection: Connection) -> Round:
-            _owned(connection, round_id, owner)
-            return _end(connection, round_id, state, reason, verdict, metrics)
+            owned(connection, round_id, owner)
+            return end(connection, round_id, state, reason, verdict, metrics)
 
         return self._database.write(work)
 
@@ -306,18 +242,18 @@ class RoundStore:
             project_id = connection.execute(select(rounds.c.project_id).where(rounds.c.id == round_id)).scalar()
             if project_id is not None:
                 lock_project(connection, project_id)
-            own = _owned(connection, round_id, owner)
+            own = owned(connection, round_id, owner)
             before = in_force(connection, own.project_id, own.base)
             told = verdict, metrics
             if own.cancel_requested:
-                return _end(connection, round_id, RoundState.CANCELLED, "cancelled", *told), None
+                return end(connection, round_id, RoundState.CANCELLED, "cancelled", *told), None
             if (before.id if before else None) != own.served_before:
                 why = "another version was promoted meanwhile; train again"
-                return _end(connection, round_id, RoundState.FAILED, why, *told), None
+                return end(connection, round_id, RoundState.FAILED, why, *told), None
             served = append(
                 connection, own.project_id, own.base, own.adapter, own.classes, round_number=own.number, reason=reason
             )
-            return _end(connection, round_id, RoundState.PROMOTED, reason, *told), served
+            return end(connection, round_id, RoundState.PROMOTED, reason, *told), served
 
         return self._database.write(work)
 
@@ -330,72 +266,11 @@ class RoundStore:
         """
 
         def work(connection: Connection) -> Round:
-            there = _get(connection, project_id, number, lock=True)
+            there = round_of(connection, project_id, number, lock=True)
             if not there.state.is_active:
                 raise InvalidInput(f"round {number} has ended already: {there.state}")
             if there.state is RoundState.QUEUED:
-                return _end(connection, there.id, RoundState.CANCELLED, "cancelled")
-            return _change(connection, there.id, cancel_requested=True)
+                return end(connection, there.id, RoundState.CANCELLED, "cancelled")
+            return change(connection, there.id, cancel_requested=True)
 
         return self._database.write(work)
-
-
-def _get(connection: Connection, project_id: int, number: int, lock: bool = False) -> Round:
-    query = select(rounds).where(rounds.c.project_id == project_id, rounds.c.number == number)
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise NotFound(f"the project has no round {number}; maskwright rounds list shows those there are")
-    return _round(row)
-
-
-def _active(connection: Connection, project_id: int) -> Round | None:
-    query = select(rounds).where(rounds.c.project_id == project_id, rounds.c.finished_at.is_(None))
-    row = connection.execute(query).first()
-    return None if row is None else _round(row)
-
-
-def _owned(connection: Connection, round_id: int, owner: str) -> Round:
-    own = rounds.c.id == round_id, rounds.c.owner == owner, rounds.c.finished_at.is_(None)
-    row = connection.execute(select(rounds).where(*own).with_for_update()).first()
-    if row is None:
-        raise LeaseLost(f"round with the store's number {round_id}: taken over by another worker, or ended")
-    return _round(row)
-
-
-def _change(connection: Connection, round_id: int, **values: Any) -> Round:
-    statement = update(rounds).where(rounds.c.id == round_id).values(**values).returning(*rounds.c)
-    return _round(connection.execute(statement).one())
-
-
-def _end(
-    connection: Connection,
-    round_id: int,
-    state: RoundState,
-    reason: str,
-    verdict: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-) -> Round:
-    values: dict[str, Any] = {"state": state, "lease_until": 0, "finished_at": now()}
-    # Reasons quote errors: whatever they hold, the round must come to its end.
-    values["reason"] = reason.encode("utf-8", "replace").decode().replace("\0", "")[:_LONGEST_REASON]
-    if verdict is not None:
-        values["verdict"] = _json(verdict)
-    if metrics is not None:
-        values["metrics"] = _json(metrics)
-    return _change(connection, round_id, **values)
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _round(row: Any) -> Round:
-    return Round(
-        id=row.id, project_id=row.project_id, number=row.number, state=RoundState(row.state), trigger=row.trigger,
-        base=row.base, config=orjson.loads(row.config), snapshot=row.snapshot, served_before=row.served_before,
-        adapter=row.adapter, classes=row.classes, metrics=orjson.loads(row.metrics),
-        verdict=None if row.verdict is None else orjson.loads(row.verdict), reason=row.reason,
-        progress=orjson.loads(row.progress), attempts=row.attempts, owner=row.owner,
-        lease_until=to_text(row.lease_until), cancel_requested=row.cancel_requested,
-        created_at=to_text(row.created_at), started_at=to_text(row.started_at), finished_at=to_text(row.finished_at),
-    )  # fmt: skip

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, insert, select
 from maskwright.errors import InvalidInput, NotFound
 from maskwright.store.database import Database
 from maskwright.store.documents import checked_text
-from maskwright.store.schema import projects, served_versions
+from maskwright.store.schema import projects
+from maskwright.store.schema_learning import served_versions
 from maskwright.store.times import now, to_text
 
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Table, inspect, text
 
 from maskwright.errors import MaskwrightError
 from maskwright.store.schema import REVISION, metadata
+from maskwright.store.schema_learning import TABLES_SINCE
 
 _KNOWN = ("0001", "0002")  # oldest first; the last is REVISION
 _LOCK = 0x6D61736B  # any number, the same in every process
@@ -51,6 +52,18 @@ def upgrade(connection: Connection) -> None:
     config.attributes["connection"] = connection
     with _ONE_AT_A_TIME:
         command.upgrade(config, "head")
+
+
+def tables_at(revision: str) -> list[Table]:
+    """The tables that a database of that revision has, in the order in which they can be filled.
+
+    Raises:
+        KeyError: If this version of the store does not know it.
+    """
+    if revision not in _KNOWN:
+        raise KeyError(revision)
+    later = {name for one in _KNOWN[_KNOWN.index(revision) + 1 :] for name in TABLES_SINCE[one]}
+    return [table for table in metadata.sorted_tables if table.name not in later]
 
 
 def revision_of(connection: Connection) -> str | None:
