@@ -26,20 +26,29 @@ class LearningSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["assisted", "semi-automatic", "automatic"] = Field(
-        "assisted", description="Who decides: people; people add what confident regions miss; people review a sample."
+        default="assisted",
+        description="Who decides: people; people add what confident regions miss; people review a sample.",
     )
-    accept_threshold: float = Field(0.9, ge=0, le=1, description="Expected IoU from which a region is accepted.")
-    review_share: float = Field(0.1, ge=0, le=1, description="Share of automatic annotations that people look at.")
-    acquisition: str = Field("hybrid", description="How the next images are chosen; 'random' for comparison.")
-    corrections_per_round: int = Field(20, ge=0, description="New corrections that start a round; 0 = never.")
-    interval_s: float = Field(0.0, ge=0, description="Seconds after which new corrections start a round; 0 = never.")
-    debounce_s: float = Field(60.0, ge=0, description="A round waits until no correction came for so many seconds.")
-    held_out_share: float = Field(0.2, gt=0, lt=1, description="Share of images that a round is judged on.")
-    group_field: str = Field("", description="Task field by which errors are reported, e.g. the scanner.")
-    steps: int | None = Field(None, ge=1, description="Most training steps; None = as many as the data calls for.")
-    seconds: float | None = Field(None, gt=0, description="Most seconds of training; None = no limit.")
-    adapter: dict[str, Any] | None = Field(None, description="What is trained (AdapterConfig); None = the family's own.")
-    seed: int = Field(0, ge=0, description="Of everything random.")
+    accept_threshold: float = Field(
+        default=0.9, ge=0, le=1, description="Expected IoU from which a region is accepted."
+    )
+    review_share: float = Field(
+        default=0.1, ge=0, le=1, description="Share of automatic annotations that people look at."
+    )
+    acquisition: str = Field(default="hybrid", description="How the next images are chosen; 'random' for comparison.")
+    corrections_per_round: int = Field(default=20, ge=0, description="New corrections that start a round; 0 = never.")
+    interval_s: float = Field(
+        default=0.0, ge=0, description="Seconds after which new corrections start a round; 0 = never."
+    )
+    debounce_s: float = Field(
+        default=60.0, ge=0, description="A round waits until no correction came for so many seconds."
+    )
+    held_out_share: float = Field(default=0.2, gt=0, lt=1, description="Share of images that a round is judged on.")
+    group_field: str = Field(default="", description="Task field by which errors are reported, e.g. the scanner.")
+    steps: int | None = Field(default=None, ge=1, description="Most training steps; None = by the data.")
+    seconds: float | None = Field(default=None, gt=0, description="Most seconds of training; None = no limit.")
+    adapter: dict[str, Any] | None = Field(default=None, description="What is trained; None = the family's own.")
+    seed: int = Field(default=0, ge=0, description="Of everything random.")
 
     @field_validator("acquisition")
     @classmethod

@@ -1,1 +1,1 @@
-"""Rounds: snapshot of the corrections -> adapter and class head -> measured against what serves -> in service, or not."""
+"""Rounds: snapshot of the corrections -> adapter, class head -> measured beside what serves -> promoted, or not."""
