@@ -173,7 +173,7 @@ def test_the_model_version_changes_with_model_classifier_and_labels_and_loads_no
         helper.model_version(LabelSet.of(["cat", "dog"])),
         helper.model_version(LabelSet.of(["dog", "cat"])),
         helper.model_version(LabelSet((LabelClass("cat", ("tabby",)), LabelClass("dog")))),
-        helper.model_version(LabelSet.of(["cat"]), "other"),
+        helper.model_version(LabelSet.of(["cat"]), "classical"),
     ]
     assert len(set(versions)) == len(versions)
     assert all(version.startswith("counting-") for version in versions)

@@ -10,6 +10,7 @@ from maskwright.errors import InvalidInput
 from maskwright.models.families import FAMILIES
 from maskwright.models.uri import SCHEMES, ModelURI, parse_model_uri
 
+HEAD = "0123456789abcdef" * 2
 WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,11}", fullmatch=True)
 
 
@@ -31,6 +32,9 @@ WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,11}", fullmatch=True)
         ("segment-anything-package:w.pth", ModelURI("segment-anything-package", "w.pth")),
         ("sam:o/n@v1+adapter:cells-3", ModelURI("sam", "o/n", "v1", "cells-3")),
         ("embedded+adapter:a", ModelURI("embedded", adapter="a")),
+        (f"embedded+classes:{HEAD}", ModelURI("embedded", classes=HEAD)),
+        (f"classical+classes:{HEAD}", ModelURI("classical", classes=HEAD)),
+        (f"sam:o/n@v1+adapter:a+classes:{HEAD}", ModelURI("sam", "o/n", "v1", "a", HEAD)),
     ],
 )
 def test_every_form_is_understood_and_written_back(text, expected):
@@ -55,6 +59,9 @@ def test_every_form_is_understood_and_written_back(text, expected):
         ("segment-anything:", "write segment-anything:/path/to/checkpoint.pth"),
         ("sam:o/n+adapter:", "after '\\+adapter:'"),
         ("sam:o/n+adapter:a/b", "after '\\+adapter:'"),
+        ("sam:o/n+classes:", "after '\\+classes:'"),
+        ("sam:o/n+classes:12", "32 hex digits"),
+        (f"sam:o/n+classes:{HEAD}+adapter:a", "comes last"),
         ("sam:/a\0b", "write sam:"),
     ],
 )
@@ -69,9 +76,10 @@ def test_a_malformed_uri_is_refused_with_the_form_to_write(text, message):
     name=WORD,
     revision=st.none() | WORD,
     adapter=st.none() | WORD,
+    classes=st.none() | st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
 )
-def test_writing_and_parsing_are_inverse(scheme, owner, name, revision, adapter):
-    uri = ModelURI(scheme, f"{owner}/{name}", revision, adapter)
+def test_writing_and_parsing_are_inverse(scheme, owner, name, revision, adapter, classes):
+    uri = ModelURI(scheme, f"{owner}/{name}", revision, adapter, classes)
     assert parse_model_uri(str(uri)) == uri
 
 
