@@ -61,6 +61,21 @@ class PromptableSegmenter(ABC):
         """The network, not to be changed."""
         return self._model
 
+    @property
+    def device(self) -> ComputeDevice:
+        """Where the network runs."""
+        return self._device
+
+    @property
+    def frame(self) -> InputFrame:
+        """The encoder's input."""
+        return self._frame
+
+    @property
+    def mask_side(self) -> int:
+        """Side of the square low-resolution logits."""
+        return self._mask_side
+
     def with_network(self, network: Any, description: ModelDescription) -> Self:
         """The same around another network that differs in nothing that this class keeps of it: an adapted copy."""
         other = copy.copy(self)
@@ -86,7 +101,7 @@ class PromptableSegmenter(ABC):
         with self._device.encoder_inference():
             features = {
                 name: tensor.to("cpu", torch.float32).numpy()
-                for name, tensor in self._encode(batch.to(self._device.torch)).items()
+                for name, tensor in self.features(batch.to(self._device.torch)).items()
             }
         return [
             ImageEmbedding(
@@ -131,7 +146,7 @@ class PromptableSegmenter(ABC):
             }
             for batch in batches:
                 rows = list(batch.indices)
-                answer, iou, present = self._decode(features, self._tensors(batch), multimask_output)
+                answer, iou, present = self.answers(features, self.tensors(batch), multimask_output)
                 logits[rows] = answer.to("cpu", torch.float32).numpy()
                 scores[rows] = iou.to("cpu", torch.float32).numpy()
                 if present is not None:
@@ -147,7 +162,9 @@ class PromptableSegmenter(ABC):
             low_res_logits, embedding.original_size, padded=self._frame.side, input_size=embedding.input_size
         )
 
-    def _tensors(self, batch: PromptBatch) -> PromptTensors:
+    def tensors(self, batch: PromptBatch) -> PromptTensors:
+        """A batch on the model's device."""
+
         def on_device(array: NDArray[np.float32] | NDArray[np.int64] | None) -> torch.Tensor | None:
             return None if array is None else torch.from_numpy(array).to(self._device.torch)
 
@@ -159,11 +176,14 @@ class PromptableSegmenter(ABC):
         )
 
     @abstractmethod
-    def _encode(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Named features, each with the batch first, of (B, 3, side, side) float32 pixels."""
+    def features(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Named features, each with the batch first, of (B, 3, side, side) float32 pixels.
+
+        Gradients flow, here and in ``answers``, where the caller has them enabled.
+        """
 
     @abstractmethod
-    def _decode(
+    def answers(
         self, features: Mapping[str, torch.Tensor], prompts: PromptTensors, multimask_output: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Logits (B, K, h, w), predicted IoU (B, K) and probability of an object (B,) or None.

@@ -37,12 +37,14 @@ class SamSegmenter(PromptableSegmenter):
         with device.inference():
             self._positions = model.get_image_wide_positional_embeddings()
 
-    def _encode(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def features(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """See ``PromptableSegmenter``."""
         return {"image_embeddings": self._model.vision_encoder(pixels).last_hidden_state}
 
-    def _decode(
+    def answers(
         self, features: Mapping[str, torch.Tensor], prompts: PromptTensors, multimask_output: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """See ``PromptableSegmenter``."""
         # Prompts lie along the network's prompt dimension, which shares the image's features. Only logits of earlier
         # answers force one copy of the image per prompt, because the network adds them to the features.
         axis = 0 if prompts.masks is None else 1
@@ -73,7 +75,8 @@ class SamSegmenter(PromptableSegmenter):
 class SamHQSegmenter(SamSegmenter):
     """Prompts to masks by a ``SamHQModel``: SAM plus a token that reads early features for finer edges."""
 
-    def _encode(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def features(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """See ``PromptableSegmenter``."""
         output = self._model.vision_encoder(pixels)
         # The mask decoder reads the first of the intermediate features only.
         return {"image_embeddings": output.last_hidden_state, "early_features": output.intermediate_embeddings[0]}

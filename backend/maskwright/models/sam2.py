@@ -36,13 +36,22 @@ class FeaturePyramidSegmenter(PromptableSegmenter):
         with device.inference():
             self._positions = model.get_image_wide_positional_embeddings()
 
-    def _encode(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        finest, finer, coarse = self._model.get_image_embeddings(pixels)
+    def features(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """See ``PromptableSegmenter``."""
+        # ``get_image_embeddings`` of the network, which lets no gradient through. SAM 3 makes a coarser level than
+        # those that are used, and marks that one.
+        levels = list(self._model.get_image_features(pixels, return_dict=True).fpn_hidden_states)
+        levels[-1] = levels[-1] + self._model.no_memory_embedding
+        sizes = self._model.backbone_feature_sizes
+        finest, finer, coarse = (
+            level.permute(1, 2, 0).unflatten(2, tuple(size)) for level, size in zip(levels, sizes, strict=False)
+        )
         return {"finest": finest, "finer": finer, "image_embeddings": coarse}
 
-    def _decode(
+    def answers(
         self, features: Mapping[str, torch.Tensor], prompts: PromptTensors, multimask_output: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """See ``PromptableSegmenter``."""
         # As in SAM, logits of earlier answers force one copy of the image per prompt.
         axis = 0 if prompts.masks is None else 1
         images = 1 if prompts.masks is None else len(prompts.masks)

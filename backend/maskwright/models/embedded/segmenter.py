@@ -60,6 +60,11 @@ class EmbeddedSegmenter:
         """The network, not to be changed."""
         return self._network
 
+    @property
+    def device(self) -> ComputeDevice:
+        """Where the network runs."""
+        return self._device
+
     def with_network(self, network: EmbeddedNetwork, description: ModelDescription) -> Self:
         """The same around another network. Prepared images are shared: they hold nothing but embeddings."""
         other = copy.copy(self)
