@@ -119,20 +119,34 @@ class LabelStudioClient:
         """Annotations of a task. Label Studio leaves those out by which it was skipped."""
         return list(self.get(f"/api/tasks/{task_id}/annotations/"))
 
-    def tasks(self, project_id: int, *, after: int = 0, page_size: int = _PAGE) -> Iterator[dict[str, Any]]:
+    def tasks(
+        self, project_id: int, *, after: int = 0, page_size: int = _PAGE, where: Sequence[Mapping[str, Any]] = ()
+    ) -> Iterator[dict[str, Any]]:
         """Tasks of a project in order of id, from the first one above ``after``; fetched page by page.
+
+        ``where`` are more conditions, as ``number_filter`` makes them.
 
         Pages continue from the last id seen rather than by number, so tasks that come or go meanwhile shift nothing.
         """
         while True:
-            only_later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
-            query = {"filters": {"conjunction": "and", "items": [only_later]}, "ordering": ["tasks:id"]}
+            conditions = [number_filter("id", "greater", after), *where]
+            query = {"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]}
             text = orjson.dumps(query).decode()
             found = self.get("/api/tasks", project=project_id, page_size=page_size, query=text)["tasks"]
             yield from found
             if len(found) < page_size:
                 return
             after = max(task["id"] for task in found)
+
+    def whole_task(self, project_id: int, task_id: int) -> dict[str, Any] | None:
+        """A task with all its annotations, skipped ones too, and its predictions; None if it was deleted.
+
+        Unlike ``task`` this never makes Label Studio ask its backend.
+        """
+        query = {"filters": {"conjunction": "and", "items": [number_filter("id", "equal", task_id)]}}
+        text = orjson.dumps(query).decode()
+        found = self.get("/api/tasks", project=project_id, page_size=1, fields="all", query=text)["tasks"]
+        return dict(found[0]) if found else None
 
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
         """Import tasks (``data`` and maybe ``predictions``); their ids."""
@@ -151,6 +165,14 @@ class LabelStudioClient:
         body = {"task": task_id, "model_version": model_version, "score": score, "result": list(result)}
         self.post("/api/predictions/", body)
 
+    def update_prediction(self, prediction_id: int, **fields: Any) -> None:
+        """Change fields of a stored prediction, such as ``score`` or ``result``."""
+        self.patch(f"/api/predictions/{prediction_id}/", fields)
+
+    def create_annotation(self, task_id: int, **fields: Any) -> int:
+        """Annotate a task (``result`` and maybe ``parent_prediction``, ``lead_time``); the annotation's number."""
+        return int(self.post(f"/api/tasks/{task_id}/annotations/", fields)["id"])
+
     def retrieve_predictions(self, project_id: int) -> None:
         """Make Label Studio ask its backend for all tasks; it waits for the answer, and never tells how it went."""
         selected = {"selectedItems": {"all": True, "excluded": []}}
@@ -167,3 +189,8 @@ class LabelStudioClient:
     def export(self, project_id: int, *, export_type: str = "JSON") -> Any:
         """Annotated tasks with their annotations, masks included."""
         return self.get(f"/api/projects/{project_id}/export", exportType=export_type)
+
+
+def number_filter(column: str, operator: str, value: float) -> dict[str, Any]:
+    """A condition on a column of the data manager, e.g. ``total_annotations`` ``equal`` 0."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number", "value": value}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from maskwright.assist.assistant import Priority
-from maskwright.assist.preannotate import PreannotationOptions
+from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.services import Services
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
@@ -22,15 +23,44 @@ from maskwright_label_studio.results import as_score, region_to_result
 from maskwright_label_studio.tasks import PredictRequest, Task
 
 
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One image of a task.
+
+    Attributes:
+        image_name: Name of its tag in the labelling configuration.
+        item_index: Its place in the tag's list, or None where the tag holds one image.
+        image: The image.
+        found: What is proposed for it.
+    """
+
+    image_name: str
+    item_index: int | None
+    image: Image
+    found: Preannotation
+
+
+def everything(project: Project) -> Callable[[Region], bool]:
+    """Keeps every region of every project."""
+    return lambda region: True
+
+
 class Predictor:
     """Answers for single tasks. Threads may share it.
 
     Args:
         services: The assistant and its surroundings.
         access: How images are reached.
+        accepts: Tells which regions of a project's pre-annotations are shown.
     """
 
-    def __init__(self, services: Services, access: Access) -> None:
+    def __init__(
+        self,
+        services: Services,
+        access: Access,
+        accepts: Callable[[Project], Callable[[Region], bool]] = everything,
+    ) -> None:
+        self._accepts = accepts
         self._assistant = services.assistant
         self._observe = services.observe
         self._access = access
@@ -105,10 +135,20 @@ class Predictor:
             MaskwrightError: If an image cannot be had or the model cannot answer.
             Cancelled: If ``cancelled`` said so.
         """
+        pages = list(self.pages(task, config, project, priority=priority, cancelled=cancelled))
+        return self.prediction(pages, config, project)
+
+    def pages(
+        self,
+        task: Task,
+        config: LabelingConfig,
+        project: Project,
+        *,
+        priority: Priority = Priority.BACKGROUND,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Page]:
+        """The images of a task with what is proposed for each, one after the other; errors as ``preannotation``."""
         config.require_outputs()
-        options = project.options
-        result: list[dict[str, Any]] = []
-        scores: list[float] = []
         for tag in config.images:
             labels = config.labels_on(tag.name)
             if not len(labels):
@@ -118,16 +158,27 @@ class Predictor:
                 found = self._assistant.preannotate(
                     image,
                     labels,
-                    preannotation_options(options),
-                    model=options.model,
+                    preannotation_options(project.options),
+                    model=project.options.model,
                     priority=priority,
                     cancelled=cancelled,
                 )
-                scores.append(as_score(found.score))
-                for region in found.regions:
-                    output = config.output_for(tag.name, region.label, options.output)
-                    result += region_to_result(region, output, options, item_index=index if tag.is_list else None)
-        return {"result": result, "score": min(scores, default=0.0), "model_version": self.version(config, options)}
+                yield Page(tag.name, index if tag.is_list else None, image, found)
+
+    def prediction(self, pages: Sequence[Page], config: LabelingConfig, project: Project) -> dict[str, Any]:
+        """What is stored of the images of a task: ``result``, ``score`` and ``model_version``.
+
+        Regions that the project's mode leaves to people are not in it.
+        """
+        options = project.options
+        keeps = self._accepts(project)
+        result: list[dict[str, Any]] = []
+        for page in pages:
+            for region in filter(keeps, page.found.regions):
+                output = config.output_for(page.image_name, region.label, options.output)
+                result += region_to_result(region, output, options, item_index=page.item_index)
+        score = min((as_score(page.found.score) for page in pages), default=0.0)
+        return {"result": result, "score": score, "model_version": self.version(config, options)}
 
     def image(self, project: Project, task: Task, source: str) -> Image:
         """One image of a task, fetched and decoded at most once at a time."""
