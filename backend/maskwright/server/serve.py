@@ -142,7 +142,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
 
         previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            _tell_blueprints(app, "start")
+            tell_blueprints(app, "start")
             if started is not None:
                 started(server.url)
             server.run()
@@ -151,12 +151,12 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
                 signal.signal(number, handler)
     finally:
         ending.set()
-        _tell_blueprints(app, "close")
+        tell_blueprints(app, "close")
         services.jobs.close()
         services.assistant.close()
 
 
-def _tell_blueprints(app: Flask, name: str) -> None:
+def tell_blueprints(app: Flask, name: str) -> None:
     """Call ``start()`` or ``close()`` of every blueprint that has it: platforms may run things behind the requests."""
     for blueprint in app.blueprints.values():
         if (method := getattr(blueprint, name, None)) is not None:
