@@ -38,12 +38,14 @@ class PackageSegmenter(PromptableSegmenter):
         with device.inference():
             self._positions = model.prompt_encoder.get_dense_pe()
 
-    def _encode(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+    def features(self, pixels: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """See ``PromptableSegmenter``."""
         return {"image_embeddings": self._model.image_encoder(pixels)}
 
-    def _decode(
+    def answers(
         self, features: Mapping[str, torch.Tensor], prompts: PromptTensors, multimask_output: bool
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """See ``PromptableSegmenter``."""
         points = None
         if prompts.points is not None and prompts.labels is not None:
             points = (prompts.points, prompts.labels)
