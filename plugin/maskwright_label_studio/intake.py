@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 
 from maskwright.errors import Busy, MaskwrightError
-from maskwright.store.corrections import CorrectionsStore, TaskState
+from maskwright.store.corrections import CorrectionsStore, Event, TaskState
 from maskwright.store.database import StoreUnavailable
 from maskwright_label_studio.webhook import PLATFORM_NAME, Incoming
 
@@ -33,10 +33,10 @@ class EventIntake:
 
     Args:
         store: Opens the store.
-        stored: Called after each write, in the writing thread.
+        stored: Told the events of each write, in the writing thread.
     """
 
-    def __init__(self, store: Callable[[], CorrectionsStore], stored: Callable[[], None]) -> None:
+    def __init__(self, store: Callable[[], CorrectionsStore], stored: Callable[[list[Event]], None]) -> None:
         self._store = store
         self._stored = stored
         self._changed = threading.Condition()
@@ -120,7 +120,7 @@ class EventIntake:
             return True
         for _, done in batch:
             done.set_result(None)
-        self._stored()
+        self._stored([incoming.event for incoming, _ in batch])
         return True
 
     def _keep(self, batch: list[Incoming]) -> None:

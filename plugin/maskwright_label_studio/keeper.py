@@ -49,13 +49,15 @@ class CorrectionsKeeper:
         store: Opens the store.
         access: Clients of servers.
         projects: What /setup told.
+        corrected: Told server and number of a project in which something was found new, changed or deleted.
     """
 
     def __init__(
-        self, settings: Settings, store: Callable[[], CorrectionsStore], access: Access, projects: ProjectMemory
-    ) -> None:
+        self, settings: Settings, store: Callable[[], CorrectionsStore], access: Access, projects: ProjectMemory,
+        corrected: Callable[[str, int], None] = lambda server, number: None,
+    ) -> None:  # fmt: skip
         self._interval = settings.sync_interval_s
-        self._store, self._servers = store, Servers(settings, access, projects)
+        self._store, self._corrected, self._servers = store, corrected, Servers(settings, access, projects)
         self._missing = MissingProjects(settings.home / MISSING_FILE)
         self._patience = Patience()
         self._changed = threading.Condition()
@@ -126,8 +128,7 @@ class CorrectionsKeeper:
         Raises:
             MaskwrightError: The first fault, after every project had its turn.
         """
-        fault = self._compare(self._known(), patiently=False)
-        if fault is not None:
+        if (fault := self._compare(self._known(), patiently=False)) is not None:
             raise fault
 
     def _look(self, *, patiently: bool) -> tuple[int, Exception | None]:
@@ -233,11 +234,9 @@ class CorrectionsKeeper:
         if only and report.failures:
             self._ask_for_comparison(store, server, number)  # the events that named these tasks are forgotten
         self._count(comparisons=not only, failures=len(report.failures))
-        if report.new or report.changed or report.deleted:
-            log.info(
-                "project %d: %d new, %d changed, %d deleted annotations",
-                number, report.new, report.changed, report.deleted,
-            )  # fmt: skip
+        if any(counts := (report.new, report.changed, report.deleted)):
+            log.info("project %d: %d new, %d changed, %d deleted annotations", number, *counts)
+            self._corrected(server, number)
         return report
 
     def _run(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from flask import Blueprint, Response, g, request
 
 from maskwright.assist.services import Services
 from maskwright.errors import InvalidInput
+from maskwright.store.records import Event
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.batch import BatchPredictor
 from maskwright_label_studio.body import RequestBody, read_body
@@ -24,6 +26,8 @@ from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.options import parse_options
 from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.servers import Servers
+from maskwright_label_studio.serving import LearningDoor
 from maskwright_label_studio.tasks import PredictRequest, project_key
 from maskwright_label_studio.warm import Warmer
 from maskwright_label_studio.webhook import check_unproven_size, read_event
@@ -55,8 +59,11 @@ class LabelStudioBlueprint(Blueprint):
         access = Access(services.settings)
         self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
         self.store = services.store
-        self.keeper = CorrectionsKeeper(services.settings, self.store, access, self.projects)
-        self._intake = EventIntake(self.store, self.keeper.wake)
+        self._learning = LearningDoor(services, Servers(services.settings, access, self.projects))
+        self.keeper = CorrectionsKeeper(
+            services.settings, self.store, access, self.projects, corrected=self._learning.corrected
+        )
+        self._intake = EventIntake(self.store, self._stored)
         self._predictor = Predictor(services, access)
         self._batch = BatchPredictor(services, self._predictor, access)
         self._warmer = Warmer(services, self._predictor, access)
@@ -73,23 +80,21 @@ class LabelStudioBlueprint(Blueprint):
         # A backend may be connected before the project is configured; any other configuration must fit.
         if not config.is_blank:
             config.require_outputs()
-        version = self._predictor.version(config, options)
-        self.projects.remember(
-            Project(
-                key=project_key(document.get("project")),
-                options=options,
-                hostname=_text(document, "hostname"),
-                access_token=_text(document, "access_token"),
-                model_version=version,
-            )
+        project = Project(
+            key=project_key(document.get("project")),
+            options=options,
+            hostname=_text(document, "hostname"),
+            access_token=_text(document, "access_token"),
         )
+        version = self._predictor.version(config, self._learning.served(project).options)
+        self.projects.remember(replace(project, model_version=version))
         self.keeper.wake()  # events may have come before anybody knew whose project it is
         return _json({"model_version": version})
 
     def predict(self) -> Response:
         """Answer a batch of tasks, or what an annotator points at in one."""
         incoming = PredictRequest.of(_body())
-        project = self.projects.get(incoming.project_key)
+        project = self._learning.served(self.projects.get(incoming.project_key))
         if incoming.is_click:
             results: list[Any] = [self._predictor.click(incoming, project)]
         else:
@@ -113,6 +118,10 @@ class LabelStudioBlueprint(Blueprint):
             self._intake.take(incoming)
             log.info("event %s of project %s noted", incoming.event.action, incoming.event.project)
         return _json({"status": "noted" if incoming is not None else "ignored"})
+
+    def _stored(self, events: list[Event]) -> None:
+        self.keeper.wake()
+        self._learning.stored(events)
 
     def start(self) -> None:
         """Begin what runs behind the requests; the server calls this once it serves."""

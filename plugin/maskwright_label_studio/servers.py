@@ -50,13 +50,17 @@ class Servers:
             return self._operator_url
         if key:
             known = self._memory.known(key)
-            return _address(known) if known is not None else _UNKNOWN + key
+            return self.of(known) if known is not None else _UNKNOWN + key
         places = {_address(project) for project in self._memory.of_number(number)}
         return places.pop() if len(places) == 1 else f"{_UNKNOWN}{number}"
 
+    def of(self, project: Project) -> str:
+        """Address of the server of a project as /setup told of it; empty if it did not say."""
+        return self._operator_url or _address(project)
+
     def connected(self) -> set[tuple[str, int]]:
         """(server, number) of every project that /setup told of."""
-        return {(self._operator_url or _address(p), p.id) for p in self._memory.all() if p.id is not None}
+        return {(self.of(p), p.id) for p in self._memory.all() if p.id is not None}
 
     def is_connected(self, server: str, number: int) -> bool:
         """Whether /setup told of that project."""

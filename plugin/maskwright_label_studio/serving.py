@@ -1,0 +1,66 @@
+"""What the learning loop changes for requests, and what it is told of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from maskwright.assist.services import Notice, Services
+from maskwright.store.records import Event
+from maskwright_label_studio.projects import Project
+from maskwright_label_studio.servers import Servers
+from maskwright_label_studio.webhook import PLATFORM_NAME
+
+_CORRECTING = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"})
+
+log = logging.getLogger(__name__)
+
+
+class LearningDoor:
+    """Between the protocol and the learning loop. Threads may share it.
+
+    Args:
+        services: What is served, and who is told.
+        servers: Under which names the store has projects.
+    """
+
+    def __init__(self, services: Services, servers: Servers) -> None:
+        self._served, self._tell = services.served, services.notice
+        self._anybody = not services.settings.has_credentials
+        self._servers = servers
+
+    def served(self, project: Project) -> Project:
+        """The project as it is served now: with what was promoted for it in its model URI. Asked once per request.
+
+        Raises:
+            InvalidInput: If its model URI is malformed.
+        """
+        given = project.options.model
+        model = self._served.uri(PLATFORM_NAME, self._servers.of(project), project.id, given)
+        if model == given:
+            return project
+        return replace(project, options=project.options.model_copy(update={"model": model}))
+
+    def stored(self, events: Iterable[Event]) -> None:
+        """Tell of stored events that brought corrections, or a wish for a round. Raises nothing.
+
+        Where senders can prove who they are, those who do not have brought nothing yet, and may not wish.
+        """
+        for event in events:
+            if event.project is None:
+                continue
+            if event.action == "START_TRAINING" and (event.authenticated or self._anybody):
+                self._notice(Notice(PLATFORM_NAME, event.server, event.project, "start-training"))
+            elif event.action in _CORRECTING and event.authenticated:
+                self.corrected(event.server, event.project)
+
+    def corrected(self, server: str, number: int) -> None:
+        """Tell that new corrections of a project are stored. Raises nothing."""
+        self._notice(Notice(PLATFORM_NAME, server, number, "corrections"))
+
+    def _notice(self, notice: Notice) -> None:
+        try:
+            self._tell(notice)
+        except Exception:
+            log.exception("nobody could be told: %s", notice)
