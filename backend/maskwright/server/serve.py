@@ -154,6 +154,7 @@ def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -
         tell_blueprints(app, "close")
         services.jobs.close()
         services.assistant.close()
+        services.store.close()
 
 
 def tell_blueprints(app: Flask, name: str) -> None:
@@ -168,13 +169,19 @@ def build_services(settings: Settings, metrics: Metrics) -> Services:
     from maskwright.assist.assistant import Assistant
     from maskwright.assist.jobs import BackgroundJobs
     from maskwright.assist.services import Services
+    from maskwright.server.notices import NoticeBoard
+    from maskwright.server.work_queue import WorkQueue
 
-    return Services(
+    board = NoticeBoard(WorkQueue(settings))
+    services = Services(
         settings=settings,
         assistant=Assistant(settings, observe=metrics.observe),
         jobs=BackgroundJobs(max_pending=settings.queue_size),
         observe=metrics.observe,
+        notice=board,
     )
+    board.attach(services.store)
+    return services
 
 
 def _load_model(assistant: Assistant, ending: threading.Event) -> None:
