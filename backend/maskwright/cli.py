@@ -19,6 +19,7 @@ from maskwright import (
     cli_snapshot,
     cli_store,
     cli_train_base,
+    cli_worker,
 )
 from maskwright.errors import MaskwrightError
 
@@ -83,6 +84,7 @@ cli_import.register(app)
 cli_store.register(app)
 cli_evaluate.register(app)
 cli_train_base.register(app)
+cli_worker.register(app)
 cli_doctor.register(app)
 
 

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         description="Seconds between comparisons with the platform; 0 = when events were lost.",
     )
 
+    queue_url: SecretStr = Field(
+        SecretStr(""), description="redis://... through which workers are woken; empty = an SQLite file under home."
+    )
+    training_threads: int = Field(0, ge=0, description="Threads that a worker's training may use; 0 = half the cores.")
+
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
     label_studio_api_key: SecretStr = Field(SecretStr(""), description="Personal access or legacy token.")
 
@@ -90,6 +95,9 @@ class Settings(BaseSettings):
             raise ValueError("set MASKWRIGHT_USERNAME and MASKWRIGHT_PASSWORD together, or neither")
         if self.tile_halo * 2 >= self.tile_size:
             raise ValueError("MASKWRIGHT_TILE_HALO must be less than half of MASKWRIGHT_TILE_SIZE")
+        queue = self.queue_url.get_secret_value()
+        if queue and not queue.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("set MASKWRIGHT_QUEUE_URL to redis://host:6379/0 or the like, or leave it empty")
         return self
 
     @property

@@ -6,6 +6,7 @@ asks. At most one round of a project is active, whoever queues: the database's i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -114,6 +115,14 @@ class RoundStore:
         with self._database.read() as connection:
             return [round_row(row) for row in connection.execute(query)]
 
+    def counts(self) -> tuple[int, int]:
+        """How many rounds wait, and how many are running."""
+        query = select(rounds.c.state, func.count()).where(rounds.c.finished_at.is_(None)).group_by(rounds.c.state)
+        with self._database.read() as connection:
+            found = {state: int(number) for state, number in connection.execute(query)}
+        waiting = found.pop(RoundState.QUEUED, 0)
+        return waiting, sum(found.values())
+
     def claim(self, owner: str, lease_s: float, *, project_id: int | None = None) -> Round | None:
         """Take the oldest round that waits or whose lease ran out.
 
@@ -200,6 +209,15 @@ class RoundStore:
             return change(connection, round_id, state=RoundState.QUEUED, owner=None, lease_until=0, attempts=attempts)
 
         return self._database.write(work)
+
+    def release_all(self, owner: str) -> None:
+        """``release`` every round that is still this owner's."""
+        with self._database.read() as connection:
+            own = select(rounds.c.id).where(rounds.c.owner == owner, rounds.c.finished_at.is_(None))
+            found = connection.execute(own).scalars().all()
+        for round_id in found:
+            with contextlib.suppress(LeaseLost):
+                self.release(round_id, owner)
 
     def finish(
         self,
