@@ -16,6 +16,7 @@ from maskwright import (
     cli_images,
     cli_import,
     cli_precompute,
+    cli_simulate,
     cli_snapshot,
     cli_store,
     cli_train_base,
@@ -83,6 +84,7 @@ cli_export.register(app)
 cli_import.register(app)
 cli_store.register(app)
 cli_evaluate.register(app)
+cli_simulate.register(app)
 cli_train_base.register(app)
 cli_worker.register(app)
 cli_doctor.register(app)

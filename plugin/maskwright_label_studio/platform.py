@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maskwright.images import Image
     from maskwright_label_studio.client import LabelStudioClient
     from maskwright_label_studio.importer import Importer
+    from maskwright_label_studio.simulated import SimulatedProject
 
 IMAGE_NAME, BRUSH_NAME = "image", "mask"
 """Names of image and control in our templates, which stand-alone prediction files refer to."""
@@ -147,6 +148,19 @@ class LabelStudioPlatform:
         from maskwright_label_studio.importer import Importer
 
         return Importer.open(settings, categories, **options)
+
+    def simulated_project(
+        self,
+        url: str,
+        credentials: tuple[str, str],
+        number: int,
+        labels: LabelSet,
+        images: Mapping[int, tuple[str, tuple[int, int]]],
+    ) -> SimulatedProject:
+        """A project of a Label Studio that is played, for ``maskwright simulate``; see ``SimulatedProject``."""
+        from maskwright_label_studio.simulated import SimulatedProject
+
+        return SimulatedProject(url, credentials, number, labels, images)
 
     def predictions_document(
         self, items: Iterable[tuple[str, tuple[int, int], Preannotation]], labels: LabelSet

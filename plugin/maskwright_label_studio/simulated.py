@@ -23,6 +23,7 @@ from maskwright.learn.clicker import Click
 from maskwright.regions import Region
 from maskwright_label_studio.results import results_to_regions
 from maskwright_label_studio.templates import DEFAULT_TEMPLATE, render_template
+from maskwright_label_studio.webhook import PLATFORM_NAME
 
 SERVER = "http://simulated.invalid"
 """Address of the Label Studio that is not there; nothing is ever asked of it, since no key for it is known."""
@@ -62,7 +63,8 @@ class SimulatedProject:
         label_config: Its labelling configuration.
     """
 
-    platform, server = "label-studio", SERVER
+    platform: str = PLATFORM_NAME
+    server: str = SERVER
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ protocol below and never imports a platform by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maskwright.assist.services import Services
     from maskwright.export.image_sources import ImageFetcher
     from maskwright.labels import LabelSet
+    from maskwright.learn.simulate.play import PlayedProject
     from maskwright.settings import Settings
 
 GROUP = "maskwright.platforms"
@@ -49,6 +50,8 @@ class Platform(Protocol):
     - ``export_formats() -> Mapping[str, Format]``: formats of its own, by name.
 
     For ``maskwright import``: ``importer(settings, categories, **options)`` turns images with regions into tasks.
+
+    For ``maskwright simulate``: ``simulated_project`` (``Simulating`` has the signature) plays the platform's part.
     """
 
     name: str
@@ -97,6 +100,43 @@ class Exporting(Protocol):
     def image_fetcher(self, settings: Settings, project: str) -> ImageFetcher:
         """What finds the images of a project's tasks."""
         ...
+
+
+class Simulating(Protocol):
+    """The method of a platform whose part can be played."""
+
+    def simulated_project(
+        self,
+        url: str,
+        credentials: tuple[str, str],
+        number: int,
+        labels: LabelSet,
+        images: Mapping[int, tuple[str, tuple[int, int]]],
+    ) -> PlayedProject:
+        """A project that talks to our server as the platform would.
+
+        Args:
+            url: Of the server.
+            credentials: User and password for it.
+            number: Of the project.
+            labels: Its classes.
+            images: By task number, the path of its image below the server's ``local_files_root``, and its (H, W).
+        """
+        ...
+
+
+def simulating_platform() -> Simulating:
+    """The first installed platform whose part can be played.
+
+    Raises:
+        InvalidInput: If there is none.
+    """
+    for platform in installed_platforms():
+        if hasattr(platform, "simulated_project"):
+            found: Any = platform
+            simulating: Simulating = found
+            return simulating
+    raise InvalidInput("no installed platform can be simulated; install one that can, e.g. maskwright's Label Studio")
 
 
 def exporting_platform(name: str = "") -> Exporting:
