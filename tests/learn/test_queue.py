@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskwright.errors import InvalidInput
 from maskwright.learn.acquisition.candidates import Candidate, Look
-from maskwright.learn.queue import Queue, look_at, priorities, stochastic_decoder
+from maskwright.learn.acquisition.cost import Effort
+from maskwright.learn.queue import SLACK, Queue, joined, look_at, moved, priorities, stochastic_decoder
 from maskwright.masks import Mask
 from maskwright.models.classical import ClassicalSegmenter
 from maskwright.models.device import ComputeDevice
@@ -77,3 +80,37 @@ def test_an_image_without_regions_is_ordered_by_what_it_shows(segmenter):
     empty = Look(ImageEmbedding({"a": np.ones((2, 4, 4), np.float32)}, (32, 32), (32, 32), "tiny-0"))
     images = [Candidate(name, lambda: empty) for name in "ab"]
     assert [key for key, _ in priorities(images, segmenter=segmenter)] == ["a", "b"]
+
+
+def test_images_that_are_labelled_together_are_as_urgent_as_the_most_doubtful_one():
+    pages = [
+        Candidate("1/0", signals={"entropy": 0.2, "bald": np.nan}, feature=np.ones(3), effort=Effort(1, 0.9, 0.1)),
+        Candidate("1/1", signals={"entropy": 0.6, "bald": np.nan}, feature=np.zeros(3), effort=Effort(3, 0.5, 0.5)),
+    ]
+    task = joined("1", pages)
+    assert task.key == "1"
+    assert task.signals == {"entropy": 0.6}
+    assert task.effort.regions == 4
+    assert task.effort.predicted_iou == pytest.approx(0.6)
+    assert task.feature == pytest.approx(np.full(3, 0.5))
+
+
+@given(
+    stored=st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=30),
+    seed=st.randoms(use_true_random=False),
+    head=st.integers(1, 8),
+)
+def test_what_is_next_stands_exactly_right_after_few_changes(stored, seed, head):
+    keys = sorted(stored)
+    seed.shuffle(keys)
+    wanted = {key: place / max(len(keys) - 1, 1) for place, key in enumerate(keys)}
+    changed = moved(stored, wanted, head)
+    after = stored | {key: wanted[key] for key in changed}
+    assert sorted(after, key=lambda key: (after[key], key))[:head] == keys[:head]
+    assert all(abs(after[key] - wanted[key]) <= SLACK for key in keys)
+
+
+def test_a_queue_from_which_the_first_was_taken_hardly_changes():
+    stored = {f"{n:04d}": n / 1000 for n in range(1001)}
+    wanted = {key: n / 999 for n, key in enumerate(list(stored)[1:])}
+    assert len(moved(stored, wanted, 20)) <= 21

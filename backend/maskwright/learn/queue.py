@@ -5,8 +5,8 @@ One room for everything that orders images, so that a simulated project is order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,7 +24,7 @@ from maskwright.learn.acquisition.candidates import (
 )
 from maskwright.learn.acquisition.catalogue import DEFAULT, Tools, acquisition_function, needed_signals
 from maskwright.learn.acquisition.coreset import pooled
-from maskwright.learn.acquisition.cost import CostModel
+from maskwright.learn.acquisition.cost import CostModel, Effort
 from maskwright.learn.acquisition.looking import proposed_regions
 from maskwright.learn.acquisition.ordering import normalise
 from maskwright.models.families import ModelDescription
@@ -35,6 +35,8 @@ QueueImage = Candidate
 """An image that waits: its key, and either what was measured on it or a way to look at it."""
 BATCH = 20
 """Images that are chosen one after the other, unlike each other; those behind are ordered by themselves."""
+SLACK = 0.05
+"""By how much the score of an image far behind in the queue may lag behind what it should be."""
 _DRAWING = ("hybrid", "bald")
 """Functions that a committee is drawn for where the family has one."""
 
@@ -158,3 +160,57 @@ def stochastic_decoder(segmenter: Segmenter, seed: int = 0) -> StochasticDecoder
     )
     where = str(next(segmenter.network.parameters()).device)
     return dropout_committee(segmenter.network, described, ComputeDevice(where, "float32"), seed=seed)
+
+
+def joined(key: str, images: Sequence[QueueImage]) -> QueueImage:
+    """What is known of several measured images that are labelled together.
+
+    The most doubtful one counts, for one page is reason enough to open them; work adds up.
+
+    Args:
+        key: What the whole is known by.
+        images: One or more.
+    """
+    if len(images) == 1:
+        return replace(images[0], key=key)
+    names = dict.fromkeys(name for image in images for name in image.signals)
+    values = {name: [image.signals.get(name, np.nan) for image in images] for name in names}
+    features = [image.feature for image in images if image.feature is not None]
+    efforts = [image.effort for image in images if image.effort is not None]
+    regions = [effort.regions for effort in efforts]
+    weights = regions if sum(regions) else None
+    return QueueImage(
+        key,
+        signals={name: float(np.nanmax(known)) for name, known in values.items() if not np.isnan(known).all()},
+        feature=np.mean(features, axis=0) if features else None,
+        effort=Effort(
+            sum(regions),
+            float(np.average([effort.predicted_iou for effort in efforts], weights=weights)),
+            float(np.average([effort.size for effort in efforts], weights=weights)),
+        )
+        if efforts
+        else None,
+    )
+
+
+def moved(stored: Mapping[str, float], wanted: Mapping[str, float], head: int) -> list[str]:
+    """Keys whose stored score must be replaced, those that come first first.
+
+    Afterwards the first ``head`` stand exactly where they should, and no other one is off by more than ``SLACK``. That
+    writes little: when the first of a thousand is labelled, every score behind changes by a thousandth.
+
+    Args:
+        stored: Scores as a platform has them, in [0, 1].
+        wanted: Scores as they should be; keys without a stored one are passed over.
+        head: How many must stand exactly right.
+    """
+    order = sorted((key for key in wanted if key in stored), key=lambda key: (wanted[key], key))
+    if not order:
+        return []
+    line = wanted[order[min(head, len(order)) - 1]]
+
+    def is_off(key: str) -> bool:
+        apart = abs(stored[key] - wanted[key])
+        return apart > SLACK or (apart > 0 and min(stored[key], wanted[key]) <= line)
+
+    return [key for key in order if is_off(key)]
