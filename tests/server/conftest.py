@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from maskwright import errors
 from maskwright.server.app import create_app
 from maskwright.server.metrics import Metrics
 from maskwright.settings import Settings
+from maskwright.store.opener import StoreOpener
 
 HEALTH = {"model": "classical", "loaded": ["classical-1"], "queue": {"depth": 3}}
 
@@ -58,11 +60,13 @@ class StandInPlatform:
 
 
 @pytest.fixture
-def make_app() -> Callable[..., Flask]:
-    def make(health: Mapping[str, Any] = HEALTH, **settings: Any) -> Flask:
+def make_app(tmp_path: Path) -> Callable[..., Flask]:
+    def make(health: Mapping[str, Any] = HEALTH, **chosen: Any) -> Flask:
         metrics = Metrics()
+        settings = Settings(_env_file=None, **{"home": tmp_path / "home"} | chosen)
         services = SimpleNamespace(
-            settings=Settings(_env_file=None, **settings),
+            settings=settings,
+            store=StoreOpener(settings),
             assistant=SimpleNamespace(
                 health=lambda: dict(health), model_version=lambda labels: "classical-0a1b", close=lambda: None
             ),

@@ -1,4 +1,4 @@
-"""The Flask application: authentication, limits, errors, health, metrics, and the protocol of every platform."""
+"""The Flask application: authentication, limits, errors, health, metrics, pages, and the protocol of every platform."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from maskwright.errors import MaskwrightError
 from maskwright.labels import LabelSet
 from maskwright.server.answers import install_answers
 from maskwright.server.auth import install_auth
+from maskwright.server.dashboard.blueprint import Dashboard
+from maskwright.server.learning_state import LearningState
 from maskwright.server.metrics import Metrics
 from maskwright.server.platforms import Platform
 
@@ -39,9 +41,12 @@ def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platfor
     blueprints = [platform.blueprint(services) for platform in platforms]
     install_auth(app, services.settings, {rule for b in blueprints for rule in getattr(b, "public_rules", ())})
 
+    learning = LearningState(services.store)
+
     @app.get("/health")
     def health() -> tuple[dict[str, Any], int]:
-        return describe_health(services)
+        state, status = describe_health(services)
+        return {**state, "learning": learning()}, status
 
     @app.after_request
     def harden(response: Response) -> Response:
@@ -54,7 +59,8 @@ def create_app(services: Services, metrics: Metrics, platforms: Sequence[Platfor
         app.register_blueprint(blueprint)
         if (state := getattr(blueprint, "state", None)) is not None:
             metrics.watch(f"maskwright_{blueprint.name}", state)
-    metrics.watch("maskwright", lambda: describe_state(services))
+    app.register_blueprint(Dashboard(services))
+    metrics.watch("maskwright", lambda: {**describe_state(services), "learning": learning()})
     return app
 
 

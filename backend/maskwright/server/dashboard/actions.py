@@ -1,0 +1,132 @@
+"""What the forms of the dashboard do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from maskwright.assist.services import Notice
+from maskwright.errors import InvalidInput
+from maskwright.learn.settings import learning_settings, write_learning
+from maskwright.server.dashboard.views import ProjectView
+from maskwright.store.corrections import CorrectionsStore
+from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.rounds import RoundState, RoundStore
+from maskwright.store.served import ServedRegister
+from maskwright.store.workers import WorkerRegister
+
+if TYPE_CHECKING:
+    from maskwright.assist.services import Services
+
+DONE = MappingProxyType(
+    {
+        "asked": "A round was asked for. It begins as soon as a worker is free.",
+        "busy": "A round is under way already; what was corrected since is learnt in the next.",
+        "cancelled": "The round was cancelled.",
+        "cancelling": "The worker was asked to stop; the round ends within seconds.",
+        "promoted": "The version is in service from the next click on. Predictions are refreshed, next tasks first.",
+        "rolled-back": "The version before is in service again, from the next click on.",
+        "saved": "The settings are kept; they hold from the next round on.",
+    }
+)
+"""What a page says after a form was taken, by the word in its address: a text of ours, never one of the address."""
+
+AWAY_S = 180.0
+"""Seconds without a sign of life after which a worker counts as gone."""
+
+_FIELDS = ("mode", "accept_threshold", "review_share", "acquisition", "corrections_per_round", "group_field")
+
+
+class Actions:
+    """The levers, over the corrections store of the process. Threads may share it.
+
+    Args:
+        services: Of the process.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def store_if_any(self) -> CorrectionsStore | None:
+        """The store, or None while none was ever made: looking at a page makes no database.
+
+        Raises:
+            MaskwrightError: If it cannot be opened.
+        """
+        settings = self._services.settings
+        if not settings.database_url.get_secret_value() and not any(settings.home.glob("corrections.sqlite3*")):
+            return None
+        return self._services.store()
+
+    def do(
+        self, action: str, store: CorrectionsStore, project: ProjectView, number: int | None, form: Mapping[str, str]
+    ) -> str:
+        """Do what a form asks for.
+
+        Args:
+            action: ``train``, ``settings``, ``rollback``, ``cancel`` or ``promote``.
+            store: The corrections.
+            project: Whose form it is.
+            number: The round's, for the last two.
+            form: Its fields.
+
+        Returns:
+            A word of ``DONE``.
+
+        Raises:
+            InvalidInput: If it cannot be done so; nothing was done then.
+        """
+        match action:
+            case "train":
+                return self._train(store, project)
+            case "settings":
+                chosen = {name: form[name].strip() for name in _FIELDS if name in form}
+                settings = learning_settings(project.settings.model_dump() | chosen)
+                write_learning(ProjectNotes(store.database), project.row.id, settings)
+                return "saved"
+            case "rollback":
+                base = form.get("base", "")
+                ServedRegister(store.database).rollback(project.row.id, base, "rolled back from the dashboard")
+                self._notify(project, "refresh")
+                return "rolled-back"
+            case "cancel" if number is not None:
+                ended = RoundStore(store.database).cancel(project.row.id, number)
+                return "cancelling" if ended.state.is_active else "cancelled"
+            case "promote" if number is not None:
+                return self._promote(store, project, number, confirmed=form.get("confirmed") == "yes")
+        raise InvalidInput(f"there is no action {action!r}")
+
+    def _train(self, store: CorrectionsStore, project: ProjectView) -> str:
+        from maskwright.learn.rounds.requests import want_training
+
+        if project.active is not None:
+            return "busy"
+        want_training(store, project.row.id)
+        self._notify(project, "start-training")
+        return "asked"
+
+    def _promote(self, store: CorrectionsStore, project: ProjectView, number: int, *, confirmed: bool) -> str:
+        of = RoundStore(store.database).get(project.row.id, number)
+        if of.state.is_active or not (of.adapter or of.classes):
+            raise InvalidInput(f"round {number} has no version that could be served: it is {of.state}")
+        if of.state is not RoundState.PROMOTED and not confirmed:
+            raise InvalidInput(
+                f"round {number} was not promoted ({of.state}); tick the box that says that you want it all the same"
+            )
+        reason = f"promoted from the dashboard; the gate said: {of.state}"
+        ServedRegister(store.database).put(
+            project.row.id, of.base, of.adapter, of.classes, round_number=number, reason=reason
+        )
+        self._notify(project, "refresh")
+        return "promoted"
+
+    def _notify(self, project: ProjectView, action: Literal["start-training", "refresh"]) -> None:
+        row = project.row
+        self._services.notice(Notice(row.platform, row.server, row.number, action))
+
+
+def workers_are_away(store: CorrectionsStore) -> bool:
+    """Whether no worker has been seen lately."""
+    silent = WorkerRegister(store.database).silent_for()
+    return silent is None or silent > AWAY_S

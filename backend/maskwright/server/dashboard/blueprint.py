@@ -1,0 +1,178 @@
+"""The routes of the dashboard: pages that only read, and forms whose answer is a redirect to a page."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Response, redirect, render_template, request, send_from_directory, url_for
+from werkzeug.exceptions import NotFound as NoSuchFile
+from werkzeug.wrappers import Response as AnyResponse
+
+from maskwright.errors import MaskwrightError, NotFound
+from maskwright.server.dashboard import curves, words
+from maskwright.server.dashboard.actions import DONE, Actions, workers_are_away
+from maskwright.server.dashboard.csrf import FIELD, FormGuard
+from maskwright.server.dashboard.report import PICTURE_NAME, Report
+from maskwright.server.dashboard.views import Glance, Progress, ProjectView, QueuePage, RoundsView, versions
+from maskwright.store.corrections import CorrectionsStore
+from maskwright.store.rounds import RoundState, RoundStore
+from maskwright.store.served import ServedRegister
+
+if TYPE_CHECKING:
+    from maskwright.assist.services import Services
+
+_PROJECT = "/projects/<int(max=2147483647):project>"
+_ROUND = _PROJECT + "/rounds/<int(max=2147483647):number>"
+_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+}
+
+
+class Dashboard(Blueprint):
+    """The pages at ``/``. Nothing is contacted, loaded or written by looking at them.
+
+    Args:
+        services: Where the store is, and who is told of what was done.
+    """
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(
+            "dashboard", __name__,
+            template_folder="templates", static_folder="static", static_url_path="/dashboard",
+        )  # fmt: skip
+        self._services = services
+        self._guard = FormGuard()
+        self._actions = Actions(services)
+        for rule, view in (
+            ("/", self.projects),
+            (_PROJECT, self.project),
+            (_PROJECT + "/progress", self.progress),
+            (_PROJECT + "/queue", self.queue),
+            (_PROJECT + "/versions", self.versions),
+            (_ROUND, self.round),
+            (_ROUND + "/gallery/<file>", self.picture),
+        ):
+            self.add_url_rule(rule, view_func=view)
+        for rule, endpoint in (
+            (_PROJECT + "/train", "train"),
+            (_PROJECT + "/settings", "settings"),
+            (_PROJECT + "/rollback", "rollback"),
+            (_ROUND + "/cancel", "cancel"),
+            (_ROUND + "/promote", "promote"),
+        ):
+            self.add_url_rule(rule, endpoint, self.act, methods=["POST"], defaults={"action": endpoint})
+        self.register_error_handler(MaskwrightError, self.failed)
+        self.after_request(self._guard.remember)
+        self.after_request(_secured)
+        self.context_processor(lambda: {"words": words, "form_token": self._guard.token, "form_field": FIELD})
+
+    def projects(self) -> str:
+        """Every project in one line."""
+        store = self._actions.store_if_any()
+        glances = [] if store is None else [Glance.of(store, row) for row in store.projects()]
+        active = [glance for glance in glances if glance.project.active is not None]
+        return _page("projects.html", glances=glances, refresh=bool(active))
+
+    def project(self, project: int) -> str:
+        """A project at a glance."""
+        from maskwright.learn.acquisition.catalogue import NAMES
+
+        store, view = self._project(project)
+        rounds = RoundsView.of(store, project)
+        return _page(
+            "project.html", project=view, glance=Glance.of(store, view.row), rounds=rounds,
+            progress=Progress.of(view.active) if view.active else None,
+            idle=workers_are_away(store), acquisitions=NAMES,
+            learning=curves.learning_curve(rounds.measured), clicks=curves.clicks_curve(rounds.measured),
+            refresh=view.active is not None,
+        )  # fmt: skip
+
+    def progress(self, project: int) -> str | tuple[str, int]:
+        """The progress of the active round as a part of a page; 204 when there is none."""
+        store, view = self._project(project)
+        if view.active is None:
+            return "", 204
+        return render_template(
+            "progress.html", project=view, progress=Progress.of(view.active), idle=workers_are_away(store)
+        )
+
+    def round(self, project: int, number: int) -> str:
+        """What a round found out."""
+        store, view = self._project(project)
+        report = Report(RoundStore(store.database).get(project, number))
+        prompts, classes = report.compared("by_prompt"), report.compared("by_class")
+        return _page(
+            "round.html", project=view, report=report,
+            progress=Progress.of(report.round) if report.round.state.is_active else None,
+            idle=report.round.state.is_active and workers_are_away(store),
+            prompts=curves.gain_chart(prompts, "prompt"), classes=curves.gain_chart(classes, "class"),
+            groups=curves.group_chart(report.groups, report.group_field), training=curves.training_charts(report),
+            class_rows=classes, serving=any(one.round_number == number for one in view.serving),
+            refresh=report.round.state.is_active,
+        )  # fmt: skip
+
+    def picture(self, project: int, number: int, file: str) -> AnyResponse:
+        """One overlay of a round's gallery."""
+        from maskwright.learn.rounds.workshop import round_folder
+
+        if not PICTURE_NAME.fullmatch(file):
+            raise NotFound("a picture of a gallery has a plain name that ends in .png")
+        try:
+            folder = round_folder(self._services.settings.home, project, number)
+            return send_from_directory(folder, file, mimetype="image/png", max_age=3600)
+        except NoSuchFile:
+            raise NotFound(f"round {number} has no picture {file}") from None
+
+    def queue(self, project: int) -> str:
+        """The tasks in the order in which the assistant would learn from them."""
+        store, view = self._project(project)
+        asked = request.args.get("page", "1")
+        page = int(asked) if re.fullmatch(r"[1-9]\d{0,8}", asked, re.ASCII) else 1
+        return _page("queue.html", project=view, queue=QueuePage.of(store, project, page))
+
+    def versions(self, project: int) -> str:
+        """What was served when, and the levers."""
+        store, view = self._project(project)
+        history = ServedRegister(store.database).history(project)
+        served = {version.round_number for version in history}
+        candidates = [
+            report
+            for report in RoundsView.of(store, project).reports
+            if not report.round.state.is_active and report.round.state is not RoundState.PROMOTED
+            and (report.round.adapter or report.round.classes) and report.round.number not in served
+        ]  # fmt: skip
+        return _page("versions.html", project=view, versions=versions(history), candidates=candidates)
+
+    def act(self, action: str, project: int, number: int | None = None) -> AnyResponse:
+        """Do what a form asks for, then show the page that it was on."""
+        self._guard.check()
+        store, view = self._project(project)
+        done = self._actions.do(action, store, view, number, request.form)
+        page = "dashboard.versions" if action in ("promote", "rollback") else "dashboard.project"
+        return redirect(url_for(page, project=project, done=done), code=303)
+
+    def failed(self, error: MaskwrightError) -> tuple[str, int]:
+        """A page that says what is wrong."""
+        status = error.status if error.status < 500 else 503
+        return render_template("fault.html", error=error, refused=error.status < 500), status
+
+    def _project(self, project: int) -> tuple[CorrectionsStore, ProjectView]:
+        store = self._actions.store_if_any()
+        if store is None:
+            raise NotFound("there is no project yet; connect one with: maskwright connect")
+        return store, ProjectView.of(store, store.project_row(project))
+
+
+def _page(template: str, **values: Any) -> str:
+    return render_template(template, done=DONE.get(request.args.get("done", "")), **values)
+
+
+def _secured(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
