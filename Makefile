@@ -13,7 +13,7 @@ PIP := -m pip --disable-pip-version-check --no-input
 SOURCES := backend plugin tests docker
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test soak lint format bench bench-embedded browser postgres clean
+.PHONY: help install up demo test soak lint format bench bench-embedded browser postgres redis clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -43,10 +43,10 @@ up: install  ## Label Studio + Maskwright + sample pictures; prints the address 
 demo: install  ## The same round without a browser; leaves pictures in demo-output/
 	$(BIN)/maskwright demo --out demo-output
 
-test: install browser postgres  ## All tests; the real Label Studio, browser and PostgreSQL included
+test: install browser postgres redis  ## All tests; the real Label Studio, browser, PostgreSQL and Redis included
 	$(BIN)/python -m pytest
 
-soak: install postgres  ## Longer torture: servers killed at many random moments of a storm of events
+soak: install postgres redis  ## Longer torture: servers killed at many random moments of a storm of events
 	$(BIN)/python -m pytest tests/soak --override-ini addopts= -q
 
 # The browser test needs Debian's chromium; without it that test is skipped, and says so.
@@ -68,6 +68,17 @@ postgres:
 		fi; \
 		ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
 			echo "*** postgresql is missing and could not be installed: ITS TESTS WILL BE SKIPPED ***"; \
+	fi
+
+# And for Debian's Redis. The package of its tools holds the very program, and unlike redis-server no service.
+redis:
+	@if ! { command -v redis-server || command -v redis-check-rdb; } >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-tools; } \
+				>/dev/null 2>&1 || true; \
+		fi; \
+		{ command -v redis-server || command -v redis-check-rdb; } >/dev/null || \
+			echo "*** redis is missing and could not be installed: ITS TESTS WILL BE SKIPPED ***"; \
 	fi
 
 lint: install  ## ruff, mypy, hadolint, and the compose file against its published schema

@@ -26,6 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[Settings], Iterable[Finding]]]] = [
         ("python", _python), ("packages", _packages), ("device", _device), ("cache folder", _cache_folder),
         ("disk space", _disk_space), ("credentials", _credentials), ("model", _model),
+        ("work queue", _work_queue),
     ]  # fmt: skip
     for platform in installed_platforms():
         own = getattr(platform, "checks", None)
@@ -121,6 +122,18 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("credentials", "warn", f"none, listening on {settings.host}",
                       "make sure that a proxy in front checks who asks")  # fmt: skip
+
+
+def _work_queue(settings: Settings) -> Iterator[Finding]:
+    from maskwright.server.work_queue import WorkQueue
+
+    queue = WorkQueue(settings)
+    try:
+        waiting = queue.count()
+    except MaskwrightError as error:
+        yield Finding("work queue", "fail", f"{queue.kind} does not answer", str(error))
+        return
+    yield Finding("work queue", "ok", f"{queue.kind}, {waiting} messages wait for a worker")
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -48,14 +48,14 @@ def up(
     images: Annotated[Path | None, typer.Option(help="Folder of pictures to label instead of the samples.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="A,B,...", help="Classes of these pictures.")] = None,
 ) -> None:
-    """Start Label Studio and the backend with a pre-annotated project; Ctrl-C stops both, the next run goes on."""
+    """Start Label Studio, the backend and its worker with a pre-annotated project; Ctrl-C stops all, to go on later."""
     from maskwright.settings import read_settings
     from maskwright_label_studio.workbench import Workbench
 
     pictures, label_set, title = _material(images, labels, template)
     bench = Workbench(
         read_settings().home / "up", executable=label_studio, label_studio_port=port, backend_port=backend_port,
-        model=model, tell=_tell,
+        model=model, trains=True, tell=_tell,
     )  # fmt: skip
     _interrupt_once()
     try:
@@ -67,7 +67,7 @@ def up(
             typer.echo(f"\n  {bench.project_url(project)}    {count} pictures, pre-annotated")
             typer.echo(f"  user      {bench.label_studio.username}")
             typer.echo(f"  password  {bench.label_studio.password}")
-            typer.echo(f"  backend   {bench.backend.url}\n\nCtrl-C stops both.")
+            typer.echo(f"  backend   {bench.backend.url}\n\nCtrl-C stops everything.")
             while bench.is_running:
                 time.sleep(0.5)
             raise Unreachable(f"a server ended by itself; look into the logs in {bench.label_studio.data_dir.parent}")

@@ -21,6 +21,7 @@ from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.connect import Connection, connect
 from maskwright_label_studio.local import LocalLabelStudio
 from maskwright_label_studio.local_backend import PREFERRED_PORT, LocalBackend
+from maskwright_label_studio.local_worker import LocalWorker
 from maskwright_label_studio.processes import HOST
 from maskwright_label_studio.templates import render_template
 
@@ -31,7 +32,7 @@ _ACTION_TIMEOUT_S = 180.0
 
 
 class Workbench:
-    """Both servers, as a context manager that ends them in the right order.
+    """The servers, as a context manager that ends them in the right order.
 
     Args:
         home: Where everything is kept, below ``label-studio`` and ``backend``.
@@ -39,6 +40,7 @@ class Workbench:
         label_studio_port: Port to prefer for Label Studio; another one is taken if it is not free.
         backend_port: The same for the backend.
         model: Model URI of the backend; None leaves it to the settings.
+        trains: Whether a worker runs beside the backend, so that corrections are learnt from.
         tell: Told in a few words what is going on.
     """
 
@@ -50,11 +52,13 @@ class Workbench:
         label_studio_port: int = LABEL_STUDIO_PORT,
         backend_port: int = PREFERRED_PORT,
         model: str | None = None,
+        trains: bool = False,
         tell: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._home, self._tell, self._model, self._backend_port = home, tell, model, backend_port
         self.label_studio = LocalLabelStudio(home / "label-studio", executable=executable, port=label_studio_port)
-        self._stack = ExitStack()
+        self._worker: LocalWorker | None = None
+        self._trains, self._stack = trains, ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -69,6 +73,8 @@ class Workbench:
             self._tell("starting the backend")
             backend = LocalBackend(self._home / "backend", settings=settings, port=self._backend_port)
             self.backend = stack.enter_context(backend)
+            if self._trains:
+                self._worker = stack.enter_context(LocalWorker(self._home / "worker", settings=settings))
             self.client = LabelStudioClient.of_operator(self.label_studio.url, self.label_studio.token)
             self._stack = stack.pop_all()
         return self
@@ -171,8 +177,9 @@ class Workbench:
 
     @property
     def is_running(self) -> bool:
-        """Whether both servers live."""
-        return self.label_studio.is_running and self.backend.is_running
+        """Whether all processes live."""
+        worker = self._worker is None or self._worker.is_running
+        return self.label_studio.is_running and self.backend.is_running and worker
 
     def _predicted(self, project: int, version: str) -> set[int]:
         found = self.client.predictions(project=project)
