@@ -13,7 +13,7 @@ PIP := -m pip --disable-pip-version-check --no-input
 SOURCES := backend plugin tests docker
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test soak lint format bench bench-embedded browser postgres redis clean
+.PHONY: help install up demo test soak lint format bench bench-embedded bench-learning browser postgres redis clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,7 +37,7 @@ $(LS_INSTALLED):
 	@rm -f $(LS_VENV)/.installed*
 	@touch $@
 
-up: install  ## Label Studio + Maskwright + sample pictures; prints the address and the login; Ctrl-C stops both
+up: install  ## Label Studio + Maskwright + sample pictures; prints the address and the login; Ctrl-C stops all
 	$(BIN)/maskwright up
 
 demo: install  ## The same round without a browser; leaves pictures in demo-output/
@@ -93,10 +93,13 @@ format: install  ## Let ruff lay the code out
 	$(BIN)/ruff format $(SOURCES)
 
 bench: install  ## Ours beside the peers, as ratios
-	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(filter-out %/bench_learning.py,$(wildcard tests/bench/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 bench-embedded: install  ## The learnt segmenter beside the classical one, GrabCut, flood fill and the box
 	$(BIN)/python tests/bench/bench_embedded.py
+
+bench-learning: install  ## Labour saved: projects played from zero, in random and in the default order (hours; goes on)
+	$(BIN)/python tests/bench/bench_learning.py
 
 clean:  ## Remove caches and build products; environments and data stay
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -118,9 +118,9 @@ def read_images(coco: Path, folder: Path, settings: Settings) -> tuple[list[Impo
 def _parts(
     listed: Sequence[ImportedImage], holdout: float, seed: int
 ) -> tuple[list[ImportedImage], list[ImportedImage]]:
-    from maskwright.learn.simulate.figures import test_part
+    from maskwright.learn.simulate.figures import hold_out
 
-    held = test_part([image.file_name for image in listed], holdout, seed)
+    held = hold_out([image.file_name for image in listed], holdout, seed)
     return [one for one in listed if one.file_name not in held], [one for one in listed if one.file_name in held]
 
 

@@ -12,7 +12,7 @@ from maskwright.errors import InvalidInput
 from maskwright.learn.gate.records import Measurement
 
 
-def test_part(names: Sequence[str], share: float, seed: int) -> frozenset[str]:
+def hold_out(names: Sequence[str], share: float, seed: int) -> frozenset[str]:
     """The names of the images to test on: the share of them (rounded up) whose seeded hashes are lowest.
 
     Args:
