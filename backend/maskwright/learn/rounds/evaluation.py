@@ -59,7 +59,7 @@ class Measurements:
         images: Sequence[HeldOutImage],
         asking: Asking,
         *,
-        progress: Callable[[int, int], None],
+        progress: Callable[[int], None],
         cancelled: Callable[[], bool],
     ) -> Measurement:
         """Measure a model on images, of which those that were measured before in the same way are not asked again.
@@ -68,7 +68,7 @@ class Measurements:
             segmenter: The model.
             images: See ``chosen``.
             asking: Likewise.
-            progress: Told how many images of how many are done.
+            progress: Told how many images are done.
             cancelled: See ``gate.measure``.
 
         Raises:
@@ -83,7 +83,7 @@ class Measurements:
                 stream.write(orjson.dumps(one.part.to_json(), option=orjson.OPT_APPEND_NEWLINE))
                 stream.flush()
                 os.fsync(stream.fileno())
-            progress(one.done, one.images)
+            progress(one.done)
 
         return measure(segmenter, images, asking, earlier=earlier, progress=keep, cancelled=cancelled)
 

@@ -63,15 +63,26 @@ class Heartbeat:
         self._thread.join()
 
     def tell(self, stage: str, **progress: Any) -> None:
-        """Say how far the round is; see ``Round.progress``.
-
-        Raises:
-            Cancelled: If the work is to stop.
-        """
+        """Say how far the round is; see ``Round.progress``."""
         with self._lock:
             self._progress = {"stage": stage, **progress}
         self._told(self._progress)
-        self.check()
+
+    def steps(self, stage: str, of: int, before: int = 0) -> Callable[[int], None]:
+        """What tells the steps of a stage that are done, and raises ``Cancelled`` if the work is to stop.
+
+        Args:
+            stage: Its name.
+            of: Steps that there are.
+            before: Steps that were done otherwise.
+        """
+
+        def step(done: int) -> None:
+            self.tell(stage, done=before + done, of=of)
+            self.check()
+
+        step(0)
+        return step
 
     def cancelled(self) -> bool:
         """Whether the work is to stop, for whatever reason."""

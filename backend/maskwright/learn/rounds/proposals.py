@@ -40,6 +40,11 @@ class Proposed:
     regions: tuple[Region, ...]
     pairs: tuple[tuple[int, int, float], ...]
 
+    def outcomes(self) -> list[tuple[float, float]]:
+        """Of each proposal its score and its IoU with what people left, 0 where nothing matches."""
+        reached = {i: iou for i, _, iou in self.pairs}
+        return [(region.score, reached.get(i, 0.0)) for i, region in enumerate(self.regions)]
+
 
 def propose(
     settings: Settings,

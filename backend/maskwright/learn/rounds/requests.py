@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, select
+
+from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.learn.rounds.work import MACHINE
 from maskwright.learn.rounds.workshop import Workshop
+from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.store.corrections import CorrectionsStore
+from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.reading import annotation_is_there, same_task, task_is_there
 from maskwright.store.records import ProjectRow
 from maskwright.store.rounds import Round
+from maskwright.store.schema import annotation_rows, corrections, snapshot_corrections, snapshots, tasks
+from maskwright.store.times import now, to_microseconds, to_text
+
+WANTED = "training-wanted"
+"""Note of a project: when somebody last asked for training."""
+WISH_HOLDS_S = 3600.0
+"""A wish that met nothing new to learn from is forgotten after so long: the corrections may still be on their way."""
+LONGEST_WAIT = 10
+"""Work that never pauses puts a round off for no longer than so many times ``debounce_s``."""
+_SECOND = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The corrections that the last round did not have.
+
+    Attributes:
+        count: Submitted annotations that are new or changed, the machine's own left out.
+        oldest: When the first of them was stored; microseconds since 1970, 0 for none.
+        newest: When the last was.
+    """
+
+    count: int
+    oldest: int = 0
+    newest: int = 0
 
 
 def want_training(store: CorrectionsStore, project_id: int) -> None:
-    """Remember that somebody asked for training; durable. The worker queues the round when it next looks."""
-    raise NotImplementedError
+    """Remember that somebody asked for training; on the disk when this returns.
+
+    A worker queues the round when it next looks, if there is anything new to learn from within the hour.
+    """
+    ProjectNotes(store.database).put(project_id, WANTED, {"at": to_text(now())})
 
 
 def queue_round(workshop: Workshop, project: ProjectRow, *, trigger: str, force: bool = False) -> tuple[Round, bool]:
@@ -28,9 +68,104 @@ def queue_round(workshop: Workshop, project: ProjectRow, *, trigger: str, force:
     Raises:
         InvalidInput: If there is nothing new to learn from.
     """
-    raise NotImplementedError
+    last = _last(workshop, project)
+    active = workshop.rounds.active(project.id)
+    if active is None and not force and not waiting(workshop.store, project.id, last).count:
+        raise InvalidInput(
+            f"project {project.number} has no submitted annotation that "
+            + ("is new since its last round; " if last else "could be learnt from; ")
+            + "label more images, or train all the same with --force"
+        )
+    learning = read_learning(workshop.notes, project.id)
+    config = learning.model_dump(mode="json")
+    return workshop.rounds.queue(project.id, trigger=trigger, base=workshop.base(project), config=config)
 
 
 def queue_due_rounds(workshop: Workshop) -> list[Round]:
-    """Queue what is due in every project; the rounds that are new."""
-    raise NotImplementedError
+    """Queue what is due in every project; the rounds that are new. A project that cannot be read is logged."""
+    found = []
+    for project in workshop.store.projects():
+        try:
+            trigger = due(workshop, project)
+            if trigger:
+                made, is_new = queue_round(workshop, project, trigger=trigger)
+                found += [made] if is_new else []
+        except MaskwrightError as error:
+            log.warning("project %d: whether a round is due cannot be told: %s", project.number, error)
+    return found
+
+
+def due(workshop: Workshop, project: ProjectRow, at: int | None = None) -> str:
+    """Why a round is due, for the history; empty if none is.
+
+    Args:
+        workshop: Tells the settings.
+        project: Of the store.
+        at: The present in microseconds since 1970, or None for now.
+    """
+    present = now() if at is None else at
+    if workshop.rounds.active(project.id) is not None:
+        return ""
+    learning = read_learning(workshop.notes, project.id)
+    last = _last(workshop, project)
+    fresh = waiting(workshop.store, project.id, last)
+    if not fresh.count:
+        return ""
+    debounce = learning.debounce_s * _SECOND
+    if present - fresh.newest < debounce and present - fresh.oldest < LONGEST_WAIT * debounce:
+        return ""
+    return _reason(workshop, project, learning, last, fresh, present)
+
+
+def _reason(
+    workshop: Workshop, project: ProjectRow, learning: LearningSettings, last: Round | None, fresh: Waiting, at: int
+) -> str:
+    wanted = to_microseconds((workshop.notes.get(project.id, WANTED) or {}).get("at", ""))
+    before = to_microseconds(last.created_at) if last is not None else 0
+    if wanted > before and wanted > at - WISH_HOLDS_S * _SECOND:
+        return "asked for"
+    if learning.corrections_per_round and fresh.count >= learning.corrections_per_round:
+        return f"{fresh.count} new corrections"
+    since = to_microseconds(last.finished_at) if last is not None else fresh.oldest
+    if learning.interval_s and at - since >= learning.interval_s * _SECOND:
+        return "timer"
+    return ""
+
+
+def waiting(store: CorrectionsStore, project_id: int, last: Round | None) -> Waiting:
+    """What people have submitted since a round; everything if there was none.
+
+    Args:
+        store: The corrections.
+        project_id: The store's own number of the project.
+        last: The round; one that died before it froze its corrections had those that were there when it was queued.
+    """
+    machine = {int(number) for number in ProjectNotes(store.database).get(project_id, MACHINE) or ()}
+    query = (
+        select(annotation_rows.c.number, corrections.c.stored_at)
+        .join(corrections, corrections.c.id == annotation_rows.c.head_id)
+        .join(tasks, same_task)
+        .where(annotation_rows.c.project_id == project_id, annotation_is_there, task_is_there)
+        .where(corrections.c.kind == "submitted", corrections.c.document.is_not(None))
+    )
+    if last is not None:
+        query = query.where(_not_in(last))
+    with store.database.read() as connection:
+        times = [row.stored_at for row in connection.execute(query) if row.number not in machine]
+    return Waiting(len(times), min(times), max(times)) if times else Waiting(0)
+
+
+def _not_in(last: Round) -> ColumnElement[bool]:
+    if last.snapshot is None:
+        return corrections.c.stored_at > to_microseconds(last.created_at)
+    frozen = (
+        select(snapshot_corrections.c.correction_id)
+        .join(snapshots, snapshots.c.id == snapshot_corrections.c.snapshot_id)
+        .where(snapshots.c.name == last.snapshot, snapshot_corrections.c.correction_id == corrections.c.id)
+    )
+    return ~frozen.exists()
+
+
+def _last(workshop: Workshop, project: ProjectRow) -> Round | None:
+    """The round that ended last."""
+    return next((one for one in workshop.rounds.list(project.id, limit=2) if not one.state.is_active), None)

@@ -1,11 +1,25 @@
-"""Run rounds: claim, work, and end them, whatever happens on the way."""
+"""Run rounds: claim, work, and end them, whatever happens on the way.
+
+A round can die at any point. What it came to is kept as it goes: the snapshot and the candidate in its row, training in
+a checkpoint, measurements image by image, the held-out part as a note of the project. Who claims it next goes on there.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Any
 
+from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.learn.rounds.heartbeat import Heartbeat
+from maskwright.learn.rounds.work import End, RoundWork
 from maskwright.learn.rounds.workshop import Workshop
-from maskwright.store.rounds import Round
+from maskwright.store.rounds import LeaseLost, Round, RoundState
+
+LEASE_S = 60.0
+"""After so many seconds without a word from its process a round is taken over."""
+
+log = logging.getLogger(__name__)
 
 
 def run_pending(
@@ -13,10 +27,25 @@ def run_pending(
     owner: str,
     *,
     project_id: int | None = None,
+    lease_s: float = LEASE_S,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Round]:
-    """Claim and run rounds until none waits or ``stopping``; as they ended. See :func:`run_round`."""
-    raise NotImplementedError
+    """Claim and run rounds until none waits or ``stopping``; as they ended.
+
+    Args:
+        workshop: Where they are run.
+        owner: A name that no other process has.
+        project_id: Only of this project.
+        lease_s: For how long a round stays this process's without a word from it.
+        stopping: See :func:`run_round`.
+    """
+    ended = []
+    while not stopping() and (claimed := workshop.rounds.claim(owner, lease_s, project_id=project_id)) is not None:
+        try:
+            ended.append(run_round(claimed, workshop, owner, lease_s=lease_s, stopping=stopping))
+        except LeaseLost as error:
+            log.warning("round %d of project %d: %s", claimed.number, claimed.project_id, error)
+    return ended
 
 
 def run_round(
@@ -24,7 +53,9 @@ def run_round(
     workshop: Workshop,
     owner: str,
     *,
-    progress: Callable[[dict[str, object]], None] | None = None,
+    lease_s: float = LEASE_S,
+    progress: Callable[[dict[str, Any]], None] = lambda progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Round:
     """Run a round that ``owner`` has claimed, to its end.
@@ -33,14 +64,45 @@ def run_round(
         claimed: From ``RoundStore.claim``.
         workshop: Where it is run.
         owner: Who claimed it.
+        lease_s: For how long it stays the owner's without a word from it.
         progress: Told of every step, as it is kept in ``Round.progress``.
-        stopping: Whether this process is to end: the round is then left to whoever claims it next, who goes on from
+        cancelled: Whether whoever started it here wants it cancelled; asked often.
+        stopping: Whether this process is to end: the round is then given back, and whoever claims it next goes on from
             the last checkpoint.
 
     Returns:
-        The round as it ended: promoted, refused, not enough data, failed or cancelled; still active if stopped.
+        The round as it ended: promoted, refused, not enough data, failed or cancelled; queued if given back.
 
     Raises:
         LeaseLost: If another process has taken it over; nothing was written since.
+        MaskwrightError: If the database could not be told of the end; it is taken over when the lease has run out.
     """
-    raise NotImplementedError
+    rounds = workshop.rounds
+    beat = Heartbeat(rounds, claimed.id, owner, lease_s, told=progress, asked=cancelled, stopping=stopping)
+    work = RoundWork(claimed, workshop, owner, beat)
+    try:
+        with beat:
+            end = work.run()
+    except Cancelled:
+        if beat.lost:
+            raise LeaseLost("the round was taken over by another process, or ended, while it ran here") from None
+        if beat.is_left:
+            return rounds.release(claimed.id, owner)
+        end = End(RoundState.CANCELLED, "cancelled")
+    except LeaseLost:
+        raise
+    except MaskwrightError as error:
+        end = End(RoundState.FAILED, str(error))
+    except Exception as error:
+        log.exception("round %d of project %d failed", claimed.number, claimed.project_id)
+        end = End(RoundState.FAILED, f"it failed ({type(error).__name__}); the log of who ran it tells more")
+    report = work.report
+    if end.state is RoundState.PROMOTED and end.verdict is not None:
+        ended, _ = rounds.promote(claimed.id, owner, reason=end.reason, verdict=end.verdict, metrics=report)
+    else:
+        ended = rounds.finish(
+            claimed.id, owner, end.state, reason=end.reason, verdict=end.verdict, metrics=report or None
+        )
+    log.info("round %d of project %d: %s. %s", ended.number, ended.project_id, ended.state, ended.reason)
+    work.close()
+    return ended

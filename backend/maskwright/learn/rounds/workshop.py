@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskwright.annotated import TaskReader
+from maskwright.images import Window
+from maskwright.labels import LabelSet
+from maskwright.models.uri import parse_model_uri
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
@@ -30,7 +33,9 @@ class Workshop:
         registry: Base models and their adapters.
         reader: Gives what reads the task documents of a project.
         images: Gives what fetches the images of a project.
+        labels: Gives the classes of a project.
         model: Gives the base model URI that a project asks for in its set-up, or None for that of the settings.
+        window: Gives the value range in which a project's images with more than 8 bits per sample are shown.
     """
 
     settings: Settings
@@ -38,7 +43,9 @@ class Workshop:
     registry: ModelRegistry
     reader: Callable[[ProjectRow], TaskReader]
     images: Callable[[ProjectRow], ImageFetcher]
+    labels: Callable[[ProjectRow], LabelSet]
     model: Callable[[ProjectRow], str | None] = lambda project: None
+    window: Callable[[ProjectRow], Window | None] = lambda project: None
 
     @property
     def rounds(self) -> RoundStore:
@@ -57,11 +64,8 @@ class Workshop:
 
     def base(self, project: ProjectRow) -> str:
         """The canonical URI of the base model on which a project learns."""
-        from dataclasses import replace
-
-        from maskwright.models.uri import parse_model_uri
-
-        return str(replace(parse_model_uri(self.model(project) or self.settings.model), adapter=None))
+        asked = parse_model_uri(self.model(project) or self.settings.model)
+        return str(replace(asked, adapter=None, classes=None))
 
     def folder(self, project_id: int, number: int) -> Path:
         """Where a round keeps its files; see :func:`round_folder`."""
