@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from maskwright.learn.training.trainable import Answers, Encoded, Grid
 from maskwright.models.families import ModelDescription
-from maskwright.models.promptable import PromptableSegmenter
 from maskwright.models.prompt_batches import batch_prompts
+from maskwright.models.promptable import PromptableSegmenter
 from maskwright.models.protocols import RGB
 from maskwright.prompts import Prompt
 
@@ -46,7 +46,8 @@ class PromptableTrainable:
 
     def encoder(self) -> nn.Module:
         """See ``Trainable``."""
-        return self.network.get_submodule("vision_encoder")
+        parts = dict(self.network.named_children())
+        return parts["vision_encoder"] if "vision_encoder" in parts else parts["image_encoder"]
 
     def encode(self, image: RGB) -> Encoded:
         """See ``Trainable``."""
@@ -67,7 +68,7 @@ class PromptableTrainable:
         order = np.argsort([index for batch in batches for index in batch.indices])
         rows = torch.from_numpy(order).to(self.device.torch)
         logits, iou = (torch.cat([answer[part] for answer in answers])[rows] for part in (0, 1))
-        present = [answer[2] for answer in answers if answer[2] is not None]
+        present = [presence for *_, presence in answers if presence is not None]
         return Answers(logits, iou, torch.cat(present)[rows] if present else None)
 
     def grid(self, size: tuple[int, int]) -> Grid:
@@ -105,8 +106,3 @@ def save_memory(encoder: nn.Module) -> None:
         if isinstance(block, GradientCheckpointingLayer):
             block.gradient_checkpointing = True
             block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
-
-
-def as_tensor(array: NDArray[np.float32], device: torch.device) -> Tensor:
-    """An array on a device."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
