@@ -137,7 +137,7 @@ class InProcessLoop:
     def __init__(
         self, simulation: Simulation, services: Services, project: PlayedProject, told: Callable[[str], None]
     ) -> None:
-        from maskwright.learn.settings import LearningSettings, write_learning
+        from maskwright.learn.settings import learning_settings, write_learning
         from maskwright.server.workshops import open_workshop
 
         self._simulation, self._services, self._told = simulation, services, told
@@ -150,9 +150,11 @@ class InProcessLoop:
         self.base = self._workshop.base(self._project)
         write_learning(
             self._workshop.notes, self._project.id,
-            LearningSettings(
-                acquisition=simulation.acquisition, corrections_per_round=0, debounce_s=0,
-                seconds=simulation.train_seconds, seed=simulation.seed,
+            learning_settings(
+                {
+                    "acquisition": simulation.acquisition, "corrections_per_round": 0, "debounce_s": 0,
+                    "seconds": simulation.train_seconds, "seed": simulation.seed,
+                }
             ),
         )  # fmt: skip
 
