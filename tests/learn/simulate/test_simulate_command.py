@@ -130,7 +130,7 @@ def test_equal_seeds_play_alike_and_little_data_promotes_nothing(simulated):
     [
         (("--holdout", "1.5"), "fraction"),
         (("--holdout", "0.99"), "none to learn from"),
-        (("--acquisition", "magic"), "magic"),
+        (("--acquisition", "magic"), "hybrid"),
     ],
 )
 def test_what_cannot_be_played_is_refused_in_one_line(drawn, capsys, options, message):
