@@ -23,9 +23,11 @@ from maskwright_label_studio.body import RequestBody, read_body
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.intake import EventIntake
 from maskwright_label_studio.keeper import CorrectionsKeeper
+from maskwright_label_studio.modes import Modes
 from maskwright_label_studio.options import parse_options
 from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.refresh import QueueRefresher
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.serving import LearningDoor
 from maskwright_label_studio.tasks import PredictRequest, project_key
@@ -50,6 +52,7 @@ class LabelStudioBlueprint(Blueprint):
         projects: What /setup told.
         store: Opens the corrections store.
         keeper: Keeps it equal to Label Studio once ``start`` was called.
+        refresher: Keeps predictions and queues up to date with what projects serve, likewise.
     """
 
     public_rules = frozenset({WEBHOOK_RULE})
@@ -59,12 +62,14 @@ class LabelStudioBlueprint(Blueprint):
         access = Access(services.settings)
         self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
         self.store = services.store
-        self._learning = LearningDoor(services, Servers(services.settings, access, self.projects))
+        servers = Servers(services.settings, access, self.projects)
+        self._learning = LearningDoor(services, servers)
         self.keeper = CorrectionsKeeper(
             services.settings, self.store, access, self.projects, corrected=self._learning.corrected
         )
         self._intake = EventIntake(self.store, self._stored)
-        self._predictor = Predictor(services, access)
+        self._predictor = Predictor(services, access, Modes(self.store, servers).shown)
+        self.refresher = QueueRefresher(services, self._predictor, servers, self.projects, self._learning)
         self._batch = BatchPredictor(services, self._predictor, access)
         self._warmer = Warmer(services, self._predictor, access)
         self.add_url_rule("/setup", view_func=self.setup, methods=["POST"])
@@ -96,6 +101,7 @@ class LabelStudioBlueprint(Blueprint):
         incoming = PredictRequest.of(_body())
         project = self._learning.served(self.projects.get(incoming.project_key))
         if incoming.is_click:
+            self.refresher.clicked()
             results: list[Any] = [self._predictor.click(incoming, project)]
         else:
             results = self._batch.answer(incoming, project)
@@ -126,18 +132,21 @@ class LabelStudioBlueprint(Blueprint):
     def start(self) -> None:
         """Begin what runs behind the requests; the server calls this once it serves."""
         self.keeper.start()
+        self.refresher.start()
 
     def close(self) -> None:
         """End it, with everything that was acknowledged on the disk; a locked database holds this up for seconds."""
         end = time.monotonic() + _END_S
         self.keeper.stop(timeout=0)
+        self.refresher.stop(timeout=0)
         self._intake.close(_END_S)
         self.keeper.stop(max(0.5, end - time.monotonic()))
+        self.refresher.stop(max(0.5, end - time.monotonic()))
         self.store.close()
 
     def state(self) -> dict[str, Any]:
         """Numbers for ``/metrics``."""
-        return {"corrections": self.keeper.state()}
+        return {"corrections": self.keeper.state(), "queue": self.refresher.state()}
 
 
 def _body() -> RequestBody:

@@ -1,0 +1,272 @@
+"""One pass over a project's queue: measure the tasks that wait, put them in order, and tell Label Studio.
+
+Whatever was measured or stored is written down at once, so that a pass that is cut short goes on where it was. Tasks
+that stood first come first; after the first of them have their predictions, the project is moved to the version in
+service, so that its queue is never empty; old predictions stay stored. Then the others follow, some dozens at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from maskwright.assist.services import Services
+from maskwright.errors import Cancelled, MaskwrightError, ModelUnavailable, NotFound
+from maskwright.learn.acquisition.candidates import Context
+from maskwright.learn.queue import BATCH, Queue, moved
+from maskwright.learn.rounds.experience import read_cost
+from maskwright.store.priorities import Priority, PriorityStore
+from maskwright.store.project_notes import ProjectNotes
+from maskwright_label_studio.client import ApiError, LabelStudioClient
+from maskwright_label_studio.config import LabelingConfig
+from maskwright_label_studio.labelled import LabelledFeatures
+from maskwright_label_studio.modes import Mode
+from maskwright_label_studio.pace import Pace
+from maskwright_label_studio.predictor import Predictor
+from maskwright_label_studio.projects import Project
+from maskwright_label_studio.queue_looks import TaskLooker
+from maskwright_label_studio.queue_rows import image_of, is_measured, row_of
+from maskwright_label_studio.queue_tasks import (
+    follow_version,
+    labelled_tasks,
+    put_prediction,
+    rescore,
+    unpredicted_tasks,
+    waiting_tasks,
+)
+from maskwright_label_studio.tasks import Task
+
+NOTE = "queue"
+AT_ONCE = 2 * BATCH
+"""Tasks that are measured before any of them is told to Label Studio: among so many the next ones are chosen."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A project and everything that its queue is made of.
+
+    Attributes:
+        project: As it is served: its model URI names the adapter and the class head.
+        number: Label Studio's number of it.
+        id: The store's own number of it.
+        client: Label Studio.
+        config: Its labelling configuration.
+        mode: What its owner chose, and how far confidence can be trusted.
+        base_name: Readable name of the base model, without adapter.
+    """
+
+    project: Project
+    number: int
+    id: int
+    client: LabelStudioClient
+    config: LabelingConfig
+    mode: Mode
+    base_name: str
+
+
+@dataclass
+class PassReport:
+    """What a pass did."""
+
+    waiting: int = 0
+    measured: int = 0
+    stored: int = 0
+    rescored: int = 0
+    failed: int = 0
+    follows: bool = False
+    scores: dict[int, float] = field(default_factory=dict, repr=False)
+
+
+class QueuePass:
+    """One pass over one project.
+
+    Args:
+        services: Models and store.
+        predictor: Pre-annotates.
+        place: The project.
+        pace: Asked between steps.
+    """
+
+    def __init__(self, services: Services, predictor: Predictor, place: Place, pace: Pace) -> None:
+        self._place, self._pace = place, pace
+        database = services.store().database
+        self._notes, self._rows = ProjectNotes(database), PriorityStore(database)
+        self._looker = TaskLooker(services, predictor, place.config, place.project, pace)
+        self._segmenter = services.assistant.segmenter(place.project.options.model)
+        self._version = predictor.version(place.config, place.project.options)
+        self._known: dict[int, Priority] = {}
+        self._before: dict[int, float] = {}
+        self._shows_other = False
+        self._predictions: dict[int, Mapping[str, Any]] = {}
+        self.report = PassReport()
+
+    def run(self) -> PassReport:
+        """Do it all.
+
+        Raises:
+            MaskwrightError: If Label Studio, the store or the model is not there; single tasks cost only themselves.
+            Cancelled: If the work is to end.
+        """
+        place = self._place
+        waiting = waiting_tasks(place.client, place.number)
+        self._recall()
+        queue = self._queue(waiting)
+        lacking = unpredicted_tasks(place.client, place.number, self._version)
+        for number in lacking & self._known.keys():
+            self._known[number] = replace(self._known[number], score=None)
+        self.report.waiting = len(waiting)
+        open_ones = [n for n in sorted(waiting, key=self._place_before) if not self._is_done(queue, n)]
+        for start in range(0, len(open_ones), AT_ONCE):
+            for number in open_ones[start : start + AT_ONCE]:
+                self._measure(queue, waiting[number])
+            self._tell(self._ordered(queue, waiting))
+        scores = self._ordered(queue, waiting)
+        self._rescore(scores)
+        self._follow()
+        self._notes.put(place.id, NOTE, self._state())
+        self.report.scores = scores
+        return self.report
+
+    def _state(self) -> dict[str, str]:
+        return {"embedding_version": self._segmenter.embedding_version, "shown": self._place.mode.signature}
+
+    def _recall(self) -> None:
+        """What earlier passes wrote down that still holds."""
+        before = self._notes.get(self._place.id, NOTE)
+        before = before if isinstance(before, dict) else {}
+        state = self._state()
+        self._shows_other = before.get("shown", "") != state["shown"]
+        for row in self._rows.list(self._place.id):
+            self._before[row.task_number] = 1.0 if row.score is None else row.score
+            if before.get("embedding_version") != state["embedding_version"]:
+                row = replace(row, feature=None)
+            if self._shows_other:
+                row = replace(row, score=None)
+            self._known[row.task_number] = row
+
+    def _queue(self, waiting: Mapping[int, Task]) -> Queue:
+        """How the project is ordered now. Rows of tasks that wait no longer are dropped on the way."""
+        place, settings = self._place, self._place.mode.settings
+        labelled = labelled_tasks(place.client, place.number)
+        kept = LabelledFeatures(self._notes, place.id, self._segmenter.embedding_version)
+        vectors = {n: np.asarray(row.feature) for n, row in self._known.items() if row.feature is not None}
+        kept.update(labelled, vectors, lambda number: self._vector(labelled[number]))
+        gone = self._known.keys() - waiting.keys()
+        self._rows.forget(place.id, gone)
+        for number in gone:
+            del self._known[number]
+        context = Context(
+            seed=settings.seed,
+            batch=BATCH,
+            labelled=kept.array(),
+            calibration=place.mode.calibration,
+            cost=read_cost(self._notes, place.id),
+        )
+        return Queue(self._segmenter, settings.acquisition, len(place.config.labels_on()), context)
+
+    def _vector(self, task: Task) -> Any:
+        try:
+            return self._looker.feature(task)
+        except (Cancelled, ModelUnavailable):
+            raise
+        except MaskwrightError as error:
+            log.info("labelled task %s is left out of the order: %s", task.id, error)
+            return None
+
+    def _place_before(self, number: int) -> tuple[float, int]:
+        return self._before.get(number, 1.0), number
+
+    def _is_stored(self, number: int) -> bool:
+        row = self._known.get(number)
+        return row is not None and row.model_version == self._version and row.score is not None
+
+    def _is_done(self, queue: Queue, number: int) -> bool:
+        return self._is_stored(number) and is_measured(self._known[number], queue, self._version)
+
+    def _measure(self, queue: Queue, task: Task) -> None:
+        number = task.id
+        assert number is not None
+        row = self._known.get(number)
+        try:
+            pages = self._looker.pages(task)
+            known = None if row is None else image_of(row, self._version)
+            found = self._looker.measured(queue, str(number), pages, known)
+        except (Cancelled, ModelUnavailable):
+            raise
+        except MaskwrightError as error:
+            log.warning("task %s has no place in the queue: %s", number, error)
+            self._drop(number)
+            return
+        except Exception:
+            # One image must not cost the others their places, whatever is wrong with it.
+            log.exception("task %s has no place in the queue", number)
+            self._drop(number)
+            return
+        self._predictions[number] = self._looker.prediction(pages)
+        self._keep(row_of(number, found, self._version, queue))
+        self.report.measured += 1
+
+    def _drop(self, number: int) -> None:
+        self._known.pop(number, None)
+        self._rows.forget(self._place.id, [number])
+        self.report.failed += 1
+
+    def _ordered(self, queue: Queue, waiting: Mapping[int, Task]) -> dict[int, float]:
+        """Scores of the tasks measured under this version, the next first."""
+        rows = [self._known[number] for number in waiting if number in self._known]
+        images = [image_of(row, self._version) for row in rows if is_measured(row, queue, self._version)]
+        return {int(key): score for key, score in queue.order(images)}
+
+    def _tell(self, scores: Mapping[int, float]) -> None:
+        """Store the predictions of what was just measured, the next ones first."""
+        for number in [number for number in scores if number in self._predictions]:
+            self._pace.check()
+            prediction = {**self._predictions.pop(number), "score": scores[number]}
+            with _one_task(number):
+                if put_prediction(
+                    self._place.client, self._place.number, number, prediction, regions_too=self._shows_other
+                ):
+                    self._keep(replace(self._known[number], score=scores[number]))
+                    self.report.stored += 1
+                    if self.report.stored == BATCH:
+                        self._follow()
+        self._predictions.clear()
+        self._rescore(scores)
+        self._follow()
+
+    def _rescore(self, scores: Mapping[int, float]) -> None:
+        stored = {str(n): row.score for n in scores if (row := self._known[n]).score is not None}
+        for key in moved(stored, {str(n): score for n, score in scores.items()}, BATCH):  # type: ignore[arg-type]
+            number = int(key)
+            self._pace.check()
+            with _one_task(number):
+                if rescore(self._place.client, self._place.number, number, self._version, scores[number]):
+                    self._keep(replace(self._known[number], score=scores[number]))
+                    self.report.rescored += 1
+
+    def _follow(self) -> None:
+        if not self.report.follows and any(self._is_stored(number) for number in self._known):
+            place = self._place
+            self.report.follows = follow_version(place.client, place.number, self._version, place.base_name)
+
+    def _keep(self, row: Priority) -> None:
+        self._known[row.task_number] = row
+        self._rows.put(self._place.id, [row])
+
+
+@contextmanager
+def _one_task(number: int) -> Iterator[None]:
+    """What Label Studio refuses of one task costs that task only; a server that is not there ends the pass."""
+    try:
+        yield
+    except NotFound:
+        log.info("task %d was deleted before its place in the queue was known", number)
+    except ApiError as error:
+        log.error("the prediction of task %d is not as it should be: %s", number, error)

@@ -1,0 +1,246 @@
+"""The thread of a server that keeps predictions and queues of its projects up to date with what they serve.
+
+A promotion or a rollback is noticed within about a second; new labelled images, new tasks and what rounds taught of
+labelling, now and then. Projects in which nothing was ever learnt are left alone: their tasks are pre-annotated as they
+are opened, and ordered by plain confidence.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from maskwright.assist.services import Services
+from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.models.uri import parse_model_uri
+from maskwright.store.priorities import PriorityStore
+from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.rounds import RoundStore
+from maskwright.store.served import ServedRegister
+from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.machine import MachineAnnotator, is_trusted
+from maskwright_label_studio.modes import Mode
+from maskwright_label_studio.pace import Pace
+from maskwright_label_studio.patience import Patience
+from maskwright_label_studio.predictor import Predictor
+from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.queue_pass import PassReport, Place, QueuePass
+from maskwright_label_studio.servers import Servers
+from maskwright_label_studio.serving import LearningDoor
+from maskwright_label_studio.webhook import PLATFORM_NAME
+
+POLL_S = 1.0
+LOOK_EVERY_S = 60.0
+"""Seconds between looks at Label Studio for tasks that came or were labelled: one request per learning project."""
+_COUNTS = ("task_number", "total_annotations_number", "skipped_annotations_number")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Everything that a queue depends on, at one moment; a queue that was made of the same is not made again."""
+
+    parts: Hashable
+    predictions: int
+
+
+class QueueRefresher:
+    """Refreshes queues in one thread that runs from ``start`` to ``stop``.
+
+    Args:
+        services: Models and store.
+        predictor: Pre-annotates.
+        servers: Clients.
+        projects: What /setup told.
+        door: Tells what each project serves.
+    """
+
+    def __init__(
+        self, services: Services, predictor: Predictor, servers: Servers, projects: ProjectMemory, door: LearningDoor
+    ) -> None:
+        self._services, self._predictor = services, predictor
+        self._servers, self._projects, self._door = servers, projects, door
+        self._patience = Patience()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._last_click = float("-inf")
+        self._newest = -1
+        self._next_look = 0.0
+        self._seen: dict[str, _Seen] = {}
+        self._numbers: dict[str, float] = {"passes": 0, "measured": 0, "stored": 0, "rescored": 0, "annotated": 0}
+
+    def start(self) -> None:
+        """Begin; harmless when it runs."""
+        with self._changed:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, name="queue-refresher", daemon=True)
+                self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread after the step in hand; wait for that no longer than told."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def clicked(self) -> None:
+        """Tell that a person is at work, whom this work makes way for."""
+        self._last_click = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """Numbers for ``/metrics``."""
+        with self._changed:
+            running = self._thread is not None and self._thread.is_alive()
+            return {**self._numbers, "running": running, "failing": self._patience.any_rests()}
+
+    def refresh(self, project: Project, *, automatic: bool = True) -> PassReport | None:
+        """Bring one project up to date, if anything that its queue depends on has changed.
+
+        Args:
+            project: As /setup told of it.
+            automatic: Whether tasks may be annotated where the project's mode says so.
+
+        Returns:
+            What was done; None where there was nothing to do, or nobody can look.
+
+        Raises:
+            MaskwrightError: If Label Studio, the store or the model is not there.
+            Cancelled: If this is being stopped, or the project serves another version meanwhile.
+        """
+        served = self._door.served(project)
+        pace = Pace(self._superseded(project, served), lambda: self._last_click)
+        found = self._place(project, served)
+        if found is None:
+            return None
+        place, seen = found
+        if self._seen.get(project.key) == seen:
+            return None
+        report = QueuePass(self._services, self._predictor, place, pace).run()
+        annotated = self._annotate(place, pace) if automatic else 0
+        self._seen[project.key] = _Seen(seen.parts, seen.predictions + report.stored)
+        with self._changed:
+            for name in ("measured", "stored", "rescored"):
+                self._numbers[name] += getattr(report, name)
+            self._numbers["passes"] += 1
+            self._numbers["annotated"] += annotated
+        log.info(
+            "project %d: of %d tasks %d were measured, %d predictions stored, %d scores changed, %d tasks annotated",
+            place.number, report.waiting, report.measured, report.stored, report.rescored, annotated,
+        )  # fmt: skip
+        return report
+
+    def _place(self, project: Project, served: Project) -> tuple[Place, _Seen] | None:
+        if project.id is None or not project.options.preannotate:
+            return None
+        server = self._servers.of(project)
+        store = self._services.store()
+        row = store.find_project(PLATFORM_NAME, server, project.id)
+        client = self._servers.client(server, project.id)
+        if row is None or client is None:
+            return None
+        told = client.project(project.id)
+        config = parse_config(str(told.get("label_config") or ""))
+        if config.is_blank:
+            return None
+        mode = Mode.of(store, row.id)
+        segmenter = self._services.assistant.segmenter(served.options.model)
+        name = segmenter.name.partition("+")[0]
+        notes = ProjectNotes(store.database)
+        parts = (
+            self._predictor.version(config, served.options),
+            mode.settings.model_dump_json(),
+            *(orjson.dumps(notes.get(row.id, note)) for note in ("cost", "calibration")),
+            *(told.get(count) for count in _COUNTS),
+        )
+        seen = _Seen(parts, int(told.get("total_predictions_number") or 0))
+        return Place(served, project.id, row.id, client, config, mode, name), seen
+
+    def _annotate(self, place: Place, pace: Pace) -> int:
+        database = self._services.store().database
+        uri = parse_model_uri(place.project.options.model or self._services.settings.model)
+        base = str(replace(uri, adapter=None, classes=None))
+        if place.mode.settings.mode != "automatic" or not is_trusted(database, place.id, base):
+            return 0
+        version = self._predictor.version(place.config, place.project.options)
+        rows = PriorityStore(database).list(place.id)
+        return MachineAnnotator(place, ProjectNotes(database), version, pace).run(rows)
+
+    def _superseded(self, project: Project, served: Project) -> Callable[[], bool]:
+        """Whether work for what a project serves is to end; the store is asked now and then only."""
+        next_look, serves_other = time.monotonic() + POLL_S, False
+
+        def is_so() -> bool:
+            nonlocal next_look, serves_other
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + POLL_S
+                serves_other = self._door.served(project) != served
+            return self._stopping or serves_other
+
+        return is_so
+
+    def _learning(self) -> Iterator[Project]:
+        """Connected projects that learn, the one that was set up last first; of one number the newest only."""
+        store = self._services.store()
+        database = store.database
+        taken = set()
+        for project in reversed(self._projects.all()):
+            where = (self._servers.of(project), project.id)
+            if project.id is None or where in taken:
+                continue
+            taken.add(where)
+            row = store.find_project(PLATFORM_NAME, where[0], project.id)
+            if row is None:
+                continue
+            ended = any(not one.state.is_active for one in RoundStore(database).list(row.id, limit=2))
+            if ended or ServedRegister(database).history(row.id):
+                yield project
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, POLL_S)
+                if self._stopping:
+                    return
+            try:
+                self._turn()
+            except Exception as error:
+                if isinstance(error, MaskwrightError):
+                    log.warning("queues are not refreshed: %s", error)
+                else:
+                    log.exception("queues are not refreshed")
+                self._next_look = time.monotonic() + LOOK_EVERY_S
+
+    def _turn(self) -> None:
+        newest = ServedRegister(self._services.store().database).newest_id()
+        if newest == self._newest and time.monotonic() < self._next_look and not self._patience.take_due():
+            return
+        self._newest, self._next_look = newest, time.monotonic() + LOOK_EVERY_S
+        for project in self._learning():
+            if self._stopping:
+                return
+            if not self._patience.rests(project.key):
+                self._guarded(project)
+
+    def _guarded(self, project: Project) -> None:
+        try:
+            self.refresh(project)
+        except Cancelled:
+            self._next_look = 0.0  # another version is served, unless this is the end
+        except Exception as error:
+            pause = self._patience.failed(project.key)
+            if isinstance(error, MaskwrightError):
+                log.warning("the queue of project %s waits: %s; next attempt in %.0f s", project.key, error, pause)
+            else:
+                log.exception("the queue of project %s waits for %.0f s", project.key, pause)
+        else:
+            self._patience.succeeded(project.key)
