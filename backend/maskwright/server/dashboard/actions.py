@@ -114,10 +114,12 @@ class Actions:
             raise InvalidInput(
                 f"round {number} was not promoted ({of.state}); tick the box that says that you want it all the same"
             )
-        reason = f"promoted from the dashboard; the gate said: {of.state}"
-        ServedRegister(store.database).put(
-            project.row.id, of.base, of.adapter, of.classes, round_number=number, reason=reason
-        )
+        register = ServedRegister(store.database)
+        present = register.current(project.row.id, of.base)
+        if present is not None and (present.adapter, present.classes) == (of.adapter, of.classes):
+            raise InvalidInput(f"the version of round {number} is in service already")
+        reason = f"promoted from the dashboard; the gate had said: {of.state}"
+        register.put(project.row.id, of.base, of.adapter, of.classes, round_number=number, reason=reason)
         self._notify(project, "refresh")
         return "promoted"
 

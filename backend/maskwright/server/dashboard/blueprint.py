@@ -74,9 +74,8 @@ class Dashboard(Blueprint):
     def projects(self) -> str:
         """Every project in one line."""
         store = self._actions.store_if_any()
-        glances = [] if store is None else [Glance.of(store, row) for row in store.projects()]
-        active = [glance for glance in glances if glance.project.active is not None]
-        return _page("projects.html", glances=glances, refresh=bool(active))
+        glances = [] if store is None else [Glance.of(store, ProjectView.of(store, row)) for row in store.projects()]
+        return _page("projects.html", glances=glances)
 
     def project(self, project: int) -> str:
         """A project at a glance."""
@@ -84,10 +83,10 @@ class Dashboard(Blueprint):
 
         store, view = self._project(project)
         rounds = RoundsView.of(store, project)
+        away = workers_are_away(store)
         return _page(
-            "project.html", project=view, glance=Glance.of(store, view.row), rounds=rounds,
-            progress=Progress.of(view.active) if view.active else None,
-            idle=workers_are_away(store), acquisitions=NAMES,
+            "project.html", project=view, glance=Glance.of(store, view), rounds=rounds, acquisitions=NAMES, away=away,
+            progress=Progress.of(view.active, workers_are_away=away) if view.active else None,
             learning=curves.learning_curve(rounds.measured), clicks=curves.clicks_curve(rounds.measured),
             refresh=view.active is not None,
         )  # fmt: skip
@@ -97,23 +96,22 @@ class Dashboard(Blueprint):
         store, view = self._project(project)
         if view.active is None:
             return "", 204
-        return render_template(
-            "progress.html", project=view, progress=Progress.of(view.active), idle=workers_are_away(store)
-        )
+        progress = Progress.of(view.active, workers_are_away=workers_are_away(store))
+        return render_template("progress.html", project=view, progress=progress)
 
     def round(self, project: int, number: int) -> str:
         """What a round found out."""
         store, view = self._project(project)
         report = Report(RoundStore(store.database).get(project, number))
         prompts, classes = report.compared("by_prompt"), report.compared("by_class")
+        progress = None
+        if report.round.state.is_active:
+            progress = Progress.of(report.round, workers_are_away=workers_are_away(store))
         return _page(
-            "round.html", project=view, report=report,
-            progress=Progress.of(report.round) if report.round.state.is_active else None,
-            idle=report.round.state.is_active and workers_are_away(store),
+            "round.html", project=view, report=report, progress=progress, refresh=progress is not None,
             prompts=curves.gain_chart(prompts, "prompt"), classes=curves.gain_chart(classes, "class"),
             groups=curves.group_chart(report.groups, report.group_field), training=curves.training_charts(report),
             class_rows=classes, serving=any(one.round_number == number for one in view.serving),
-            refresh=report.round.state.is_active,
         )  # fmt: skip
 
     def picture(self, project: int, number: int, file: str) -> AnyResponse:

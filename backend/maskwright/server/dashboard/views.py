@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from maskwright.errors import InvalidInput
@@ -16,6 +15,7 @@ from maskwright.store.priorities import Priority, PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import Round, RoundStore
 from maskwright.store.served import Served, ServedRegister
+from maskwright.store.times import now, to_text
 
 ROUNDS_SHOWN = 100
 TASKS_PER_PAGE = 50
@@ -82,11 +82,11 @@ class Glance:
     last: Round | None
 
     @classmethod
-    def of(cls, store: CorrectionsStore, row: ProjectRow) -> Glance:
+    def of(cls, store: CorrectionsStore, project: ProjectView) -> Glance:
         """Read it."""
-        rounds = RoundStore(store.database).list(row.id, limit=2)
+        rounds = RoundStore(store.database).list(project.row.id, limit=2)
         ended = next((one for one in rounds if not one.state.is_active), None)
-        return cls(ProjectView.of(store, row), store.counts(row.id), ended)
+        return cls(project, store.counts(project.row.id), ended)
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,19 @@ class Progress:
     round: Round
     stage: str
     share: float | None
-    details: tuple[tuple[str, Any], ...]
+    details: tuple[tuple[str, float], ...]
+    lacks_worker: bool
 
     @classmethod
-    def of(cls, active: Round) -> Progress:
-        """Read it from what the worker last told."""
+    def of(cls, active: Round, *, workers_are_away: bool) -> Progress:
+        """Read it from what the worker last told; ``maskwright train`` works on a round without being a worker."""
         told = {name: number(value) for name, value in active.progress.items()}
         done, of = (told.get("step"), told.get("steps")) if told.get("steps") else (told.get("done"), told.get("of"))
         share = min(1.0, max(0.0, done / of)) if done is not None and of else None
         stage = STAGES.get(str(active.progress.get("stage")), "starting" if active.owner else "")
-        names = ("step", "steps", "done", "of", "loss", "validation_iou", "seconds_left")
-        return cls(active, stage, share, tuple((name, told[name]) for name in names if told.get(name) is not None))
+        is_held = bool(active.lease_until) and active.lease_until > to_text(now())
+        details = tuple((name, value) for name, value in told.items() if value is not None)
+        return cls(active, stage, share, details, workers_are_away and not is_held)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ FIGURES = {
     "iou_3": "IoU at 3 clicks",
     "iou_5": "IoU at 5 clicks",
     "boundary_iou_1": "boundary IoU at 1 click",
+    "boundary_iou_5": "boundary IoU at 5 clicks",
     "noc85": "clicks to IoU 0.85",
     "noc90": "clicks to IoU 0.90",
     "failed85": "share that never reaches 0.85",
