@@ -48,7 +48,8 @@ def purge(
 
     if (image is None) == (annotator is None):
         raise InvalidInput("say what to erase: either --image ADDRESS or --annotator PERSON")
-    store = _open(_settings())
+    settings = _settings()
+    store = _open(settings)
     try:
         scopes = _scopes(store, project)
 
@@ -74,6 +75,8 @@ def purge(
         if not yes:
             typer.confirm("Erase it for good?", abort=True)
         done = run(rehearse=False)
+        for picture in (picture for report in done for picture in report.pictures):
+            (settings.home / picture).unlink(missing_ok=True)
     finally:
         store.close()
     typer.echo(f"erased: {_describe(done)}")
@@ -159,5 +162,5 @@ def _describe(reports: list[PurgeReport]) -> str:
     marked = f"; snapshots concerned: {', '.join(snapshots)}" if snapshots else ""
     return (
         f"{total('tasks')} whole tasks, {total('annotations')} annotations in {total('corrections')} states, "
-        f"{total('proposals')} proposals{marked}"
+        f"{total('proposals')} proposals, {sum(len(report.pictures) for report in reports)} pictures of rounds{marked}"
     )

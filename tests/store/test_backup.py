@@ -14,9 +14,14 @@ from maskwright.errors import InvalidInput, TooLarge
 from maskwright.store.backup import write_backup
 from maskwright.store.corrections import CorrectionsStore, Event, ImageFacts, Proposal, open_store
 from maskwright.store.database import Database, StoreDamaged
+from maskwright.store.priorities import Priority, PriorityStore
+from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.purge import purge_annotator
 from maskwright.store.restore import restore_backup
+from maskwright.store.rounds import RoundState, RoundStore
+from maskwright.store.served import ServedRegister
 from maskwright.store.snapshots import SnapshotStore
+from maskwright.store.workers import WorkerRegister
 
 
 @pytest.fixture
@@ -32,7 +37,22 @@ def filled(store, project, drawn, state):
     store.bury_task(project, 5, "2026-05-01")
     store.bury_annotation(project, 6, "2026-05-01")
     purge_annotator(store.database, "9")
+    learn(store.database, project)
     return project
+
+
+def learn(database, project):
+    """Something in every table of the learning loop."""
+    rounds = RoundStore(database)
+    made, _ = rounds.queue(project, trigger="t", base="embedded", config={"seed": 1})
+    rounds.claim("w", 60, project_id=project)
+    rounds.advance(made.id, "w", RoundState.EVALUATING, adapter="a" * 32)
+    rounds.promote(made.id, "w", reason="better", verdict={"decision": "promote"}, metrics={"gain": {"mean": 0.1}})
+    rounds.queue(project, trigger="t", base="embedded", config={})
+    ServedRegister(database).rollback(project, "embedded")
+    ProjectNotes(database).put(project, "held-out", {"held_out": ["ab" * 32]})
+    PriorityStore(database).put(project, [Priority(1, None), Priority(2, 0.5, {"x": 1.0}, [1.0, 2.0], {"regions": 1})])
+    WorkerRegister(database).seen("w")
 
 
 def content(store):
@@ -42,6 +62,8 @@ def content(store):
         number = project.id
         kept.append((project, list(store.task_documents(number)), list(store.heads(number)), store.counts(number)))
         kept.append((store.history(number, 5), store.category_ids(number), list(store.images(number))))
+        learnt = ServedRegister(store.database).history(number), ProjectNotes(store.database).get(number, "held-out")
+        kept.append((RoundStore(store.database).list(number), PriorityStore(store.database).list(number), learnt))
     frozen = [(one, list(snapshots.task_documents(one.name))) for one in snapshots.list()]
     return kept, frozen, store.pending_events(100)
 
@@ -78,6 +100,7 @@ def test_a_backup_of_either_database_fills_an_empty_postgresql_that_goes_on_coun
         other.put_tasks(project, [state(1, drawn(1))])
         other.add_events([Event("label-studio", "http://x", "B", 7)])
         SnapshotStore(other.database).create("two", project)
+        learn(other.database, project)
     finally:
         other.close()
 
@@ -148,7 +171,7 @@ def edit(member, old, new):
         ({"extra": [("../../evil", b"x")]}, "other members"),
         ({"extra": [("tables/users.jsonl", b"{}\n")]}, "other members"),
         ({"drop": ["tables/corrections.jsonl"]}, "other members"),
-        ({"change": edit("manifest.json", b'"schema": "0001"', b'"schema": "0002"')}, "upgrade"),
+        ({"change": edit("manifest.json", b'"schema": "0002"', b'"schema": "0003"')}, "upgrade"),
         ({"change": edit("manifest.json", b'"format"', b'"shape"')}, "manifest.json is not"),
         ({"change": edit("manifest.json", b'"rows": 79', b'"rows": 78')}, "checksum"),
         ({"change": edit("tables/corrections.jsonl", b'"kind":"submitted"', b'"kind":7')}, "line 1: kind"),
@@ -161,6 +184,14 @@ def edit(member, old, new):
         ({"change": edit("tables/projects.jsonl", b'"number":7', b'"number":null')}, "missing"),
         ({"change": edit("tables/projects.jsonl", b'"created_at":1', b'"created_at":1000')}, "created_at"),
         ({"change": edit("tables/tasks.jsonl", b'"head_id":1,', b'"head_id":2,')}, "not there"),
+        ({"change": edit("tables/rounds.jsonl", b'"promoted"', b'"training"')}, "state"),
+        ({"change": edit("tables/rounds.jsonl", b'"promoted"', b'"excellent"')}, "state"),
+        ({"change": edit("tables/rounds.jsonl", b'"queued"', b'"refused"')}, "state"),
+        ({"change": edit("tables/rounds.jsonl", b'"progress":"{}"', b'"progress":"[]"')}, "progress"),
+        ({"change": edit("tables/served_versions.jsonl", b'"adapter":"aa', b'"adapter":"/a')}, "adapter"),
+        ({"change": edit("tables/served_versions.jsonl", b'"parent_id":null', b'"parent_id":77')}, "not there"),
+        ({"change": edit("tables/project_notes.jsonl", b'"value":"{', b'"value":"')}, "value: not JSON"),
+        ({"change": edit("tables/priorities.jsonl", b'"feature":"', b'"feature":"AAAA')}, "float32"),
     ],
 )  # fmt: skip
 def test_a_tampered_backup_is_refused_and_nothing_changes(store, archive, tmp_path, options, message):

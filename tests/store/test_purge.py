@@ -7,7 +7,10 @@ import pytest
 from maskwright.errors import InvalidInput
 from maskwright.store.corrections import CorrectionsStore, ImageFacts, Proposal, Stored
 from maskwright.store.database import Database
+from maskwright.store.priorities import Priority, PriorityStore
+from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.purge import purge_annotator, purge_image
+from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.snapshots import SnapshotStore
 
 
@@ -153,3 +156,40 @@ def test_no_byte_of_what_was_erased_is_left_in_the_files(tmp_path, size):
     assert traces(kept) >= len(kept)
     store.close()
     assert traces(erased) == 0
+
+
+@pytest.fixture
+def learnt(database, store, filled):
+    """A round with pictures of tasks 1 and 2, and what is known of both tasks."""
+    store.put_image(filled, "/data/upload/7/1.png", ImageFacts("ab" * 32, 4, 5))
+    rounds = RoundStore(database)
+    made, _ = rounds.queue(filled, trigger="t", base="embedded", config={})
+    rounds.claim("w", 60)
+    gallery = [{"file": f"worst-{task}.png", "task": str(task), "note": "SECRET"} for task in (1, 2)]
+    rounds.finish(made.id, "w", RoundState.REFUSED, reason="worse", metrics={"gallery": gallery, "images": {"new": 2}})
+    PriorityStore(database).put(filled, [Priority(1, 0.1, feature=[1.0]), Priority(2, 0.2)])
+    parts = {"training": ["ab" * 32, "cd" * 32], "held_out": ["ef" * 32]}
+    ProjectNotes(database).put(filled, "held-out", parts)
+    return filled
+
+
+def gallery_of(database, project):
+    return [one["file"] for one in RoundStore(database).get(project, 1).metrics["gallery"]]
+
+
+@pytest.mark.parametrize("image", ["/data/upload/7/1.png", "ab" * 32])
+def test_what_the_learning_loop_keeps_of_an_image_goes_with_it(database, learnt, image):
+    rehearsed = purge_image(database, image, rehearse=True)
+    assert rehearsed.pictures == (f"rounds/{learnt}/1/worst-1.png",)
+    assert gallery_of(database, learnt) == ["worst-1.png", "worst-2.png"]
+    assert purge_image(database, image).pictures == rehearsed.pictures
+    assert gallery_of(database, learnt) == ["worst-2.png"]
+    assert RoundStore(database).get(learnt, 1).metrics["images"] == {"new": 2}
+    assert [one.task_number for one in PriorityStore(database).list(learnt)] == [2]
+    assert ProjectNotes(database).get(learnt, "held-out") == {"training": ["cd" * 32], "held_out": ["ef" * 32]}
+
+
+def test_pictures_of_what_a_person_drew_go_with_the_person(database, learnt):
+    assert len(purge_annotator(database, "9").pictures) == 2
+    assert gallery_of(database, learnt) == []
+    assert len(PriorityStore(database).list(learnt)) == 2

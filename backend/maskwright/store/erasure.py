@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, update
 
+from maskwright.store.erasure_learning import erase_from_rounds, erase_priorities
 from maskwright.store.schema import (
     annotation_rows,
     corrections,
@@ -42,6 +43,7 @@ class PurgeReport:
         images: Rows of facts about images removed.
         snapshots: Names of the snapshots that lost something and are marked.
         copies: Other addresses of the same content, still there: erase by SHA-256 to reach them.
+        pictures: Pictures of rounds that show what was erased, relative to the home folder; the caller deletes them.
         rewritten: Whether the database files were rewritten, so that no remnant is left in them.
     """
 
@@ -52,6 +54,7 @@ class PurgeReport:
     images: int = 0
     snapshots: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
     rewritten: bool = False
 
 
@@ -66,6 +69,7 @@ class Erasure:
     def __init__(self, connection: Connection, reason: str) -> None:
         self._connection, self._reason, self._at = connection, reason, now()
         self._counts: dict[str, int] = defaultdict(int)
+        self._pictures: list[str] = []
         # Per snapshot: tasks that lost something, and how many states did.
         self._lost: dict[int, tuple[set[int], int]] = defaultdict(lambda: (set(), 0))
 
@@ -94,6 +98,8 @@ class Erasure:
             update(proposals).where(made_for, proposals.c.document.is_not(None)).values(document=None)
         )
         self._counts["tasks"] += self._mark(tasks, tasks.c.id == task_id, until)
+        erase_priorities(self._connection, project_id, [number])
+        self._pictures += erase_from_rounds(self._connection, project_id, [number])
 
     def person(self, person: str, project_id: int | None) -> None:
         """Erase what a person made, and the name with it; what others made under the same numbers stays."""
@@ -107,6 +113,7 @@ class Erasure:
         if project_id is not None:
             theirs = theirs.where(annotation_rows.c.project_id == project_id)
         found = {row[0]: (row[1], row[2]) for row in self._connection.execute(theirs)}
+        self._take_out_of_galleries(person, project_id)
         for part in chunks(found):
             query = select(annotation_rows.c.id, corrections.c.person, corrections.c.created_at)
             query = query.join(corrections, corrections.c.id == annotation_rows.c.head_id)
@@ -145,6 +152,18 @@ class Erasure:
             query = query.where(tasks.c.project_id == project_id)
         for row in self._connection.execute(query).all():
             self.task(*row)
+
+    def _take_out_of_galleries(self, person: str, project_id: int | None) -> None:
+        drawn = select(annotation_rows.c.project_id, corrections.c.task_number).distinct()
+        drawn = drawn.join(corrections, corrections.c.annotation_id == annotation_rows.c.id)
+        drawn = drawn.where(corrections.c.person == person)
+        if project_id is not None:
+            drawn = drawn.where(annotation_rows.c.project_id == project_id)
+        shown: dict[int, set[int]] = defaultdict(set)
+        for project, number in self._connection.execute(drawn):
+            shown[project].add(number)
+        for project, numbers in shown.items():
+            self._pictures += erase_from_rounds(self._connection, project, numbers)
 
     def _states(self, which: ColumnElement[bool], **more: Any) -> None:
         """Erase states of annotations; ``more`` are further columns to overwrite."""
@@ -197,7 +216,7 @@ class Erasure:
         tasks, drawn, states, made = (
             self._counts[name] for name in ("tasks", "annotations", "corrections", "proposals")
         )
-        return PurgeReport(tasks, drawn, states, made, images, tuple(names), copies)
+        return PurgeReport(tasks, drawn, states, made, images, tuple(names), copies, tuple(self._pictures))
 
     def _execute(self, statement: Any) -> int:
         return int(self._connection.execute(statement).rowcount)

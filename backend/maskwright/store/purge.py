@@ -21,14 +21,17 @@ from sqlalchemy import Connection, delete, select
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.store.database import Database
 from maskwright.store.erasure import LOCKED, Erasure, PurgeReport
+from maskwright.store.erasure_learning import erase_from_notes
 from maskwright.store.reading import document_of
 from maskwright.store.registers import source_digest
 from maskwright.store.schema import corrections, images, proposals, snapshots, task_versions, tasks
+from maskwright.store.schema_learning import priorities, project_notes, rounds
 
 __all__ = ["PurgeReport", "purge_annotator", "purge_image"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PAGE = 200
+_REWRITTEN = (task_versions, corrections, proposals, images, snapshots, priorities, project_notes, rounds)
 _TRUNCATE_ATTEMPTS, _TRUNCATE_PAUSE_S = 20, 0.25
 
 
@@ -74,6 +77,7 @@ def purge_image(
         copies = sorted(set(connection.execute(others).scalars()) - sources) if facts else []
         found = list(_tasks_showing(connection, sources, project_id))
         removed = connection.execute(delete(images).where(wanted, *here)).rowcount
+        erase_from_notes(connection, project_id, sources | {row.sha256 for row in facts})
         erasure = Erasure(connection, reason)
         for task_id, project, number in found:
             erasure.task(task_id, project, number)
@@ -142,7 +146,7 @@ def _rewrite(database: Database) -> bool:
     try:
         with database.outside_transactions() as connection:
             if not database.is_sqlite:
-                for table in (task_versions, corrections, proposals, images, snapshots):
+                for table in _REWRITTEN:
                     connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
                 return True
             connection.exec_driver_sql("VACUUM")

@@ -1,0 +1,65 @@
+"""What the learning loop keeps of single tasks and images, and how it is erased with them.
+
+Adapters and class heads that learnt from what is erased stay: nothing in them is a picture or a mask of a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import PurePosixPath
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, delete, select, update
+
+from maskwright.store.schema_learning import priorities, project_notes, rounds
+from maskwright.store.states import chunks
+
+
+def erase_from_rounds(connection: Connection, project_id: int, task_numbers: Collection[int]) -> list[str]:
+    """Take tasks out of the galleries of a project's rounds.
+
+    Returns:
+        The pictures that show them, relative to the home folder: ``rounds/<project>/<round>/<file>``.
+    """
+    names = {str(number) for number in task_numbers}
+    found: list[str] = []
+    query = select(rounds.c.id, rounds.c.number, rounds.c.metrics).where(rounds.c.project_id == project_id)
+    for row in connection.execute(query).all():
+        metrics = orjson.loads(row.metrics)
+        gallery = metrics.get("gallery") or []
+        kept = [one for one in gallery if str(one.get("task")) not in names]
+        if len(kept) < len(gallery):
+            lost = (str(one.get("file")) for one in gallery if one not in kept)
+            found += [f"rounds/{project_id}/{row.number}/{PurePosixPath(file).name}" for file in lost]
+            told = orjson.dumps({**metrics, "gallery": kept}).decode()
+            connection.execute(update(rounds).where(rounds.c.id == row.id).values(metrics=told))
+    return found
+
+
+def erase_priorities(connection: Connection, project_id: int, task_numbers: Collection[int]) -> None:
+    """Drop what is known of how much tasks would teach: embeddings of their images are among it."""
+    for part in chunks(sorted(task_numbers)):
+        here = priorities.c.project_id == project_id, priorities.c.task_number.in_(part)
+        connection.execute(delete(priorities).where(*here))
+
+
+def erase_from_notes(connection: Connection, project_id: int | None, words: Collection[str]) -> None:
+    """Take addresses and checksums of images out of the notes of one project, or of all."""
+    query = select(project_notes)
+    if project_id is not None:
+        query = query.where(project_notes.c.project_id == project_id)
+    for row in connection.execute(query).all():
+        before = orjson.loads(row.value)
+        after = _without(before, words)
+        if after != before:
+            its = project_notes.c.project_id == row.project_id, project_notes.c.name == row.name
+            connection.execute(update(project_notes).where(*its).values(value=orjson.dumps(after).decode()))
+
+
+def _without(value: Any, words: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(one, words) for key, one in value.items() if key not in words}
+    if isinstance(value, list):
+        return [_without(one, words) for one in value if not (isinstance(one, str) and one in words)]
+    return value
