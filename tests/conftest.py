@@ -1,12 +1,14 @@
-"""A real PostgreSQL for the tests that need one."""
+"""A real PostgreSQL and a real Redis for the tests that need one."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 import uuid
 import warnings
 from pathlib import Path
@@ -61,3 +63,49 @@ def postgres_url(postgres_server):
     yield postgres_server.format(name)
     with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory):
+    """URL of a Redis of its own, guarded by a password."""
+    # Debian's tools bring the same program under another name; it is what its first argument says.
+    program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if program is None:
+        warnings.warn("Redis is not installed: the workers' queue is tested on SQLite only", stacklevel=1)
+        pytest.skip("Redis is not installed (Debian: redis-tools)")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    options = [
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--requirepass",
+        "sesame",
+        "--dir",
+        tmp_path_factory.mktemp("redis"),
+    ]
+    process = subprocess.Popen(
+        ["redis-server", "--port", str(port), *options], executable=program, stdout=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, "Redis ended"
+            assert time.monotonic() < deadline, "Redis does not answer"
+            time.sleep(0.05)
+        yield f"redis://:sesame@127.0.0.1:{port}/0"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def redis_url(redis_server):
+    """URL of an empty Redis."""
+    import redis
+
+    redis.Redis.from_url(redis_server).flushall()
+    return redis_server

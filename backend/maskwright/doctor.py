@@ -26,7 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[Settings], Iterable[Finding]]]] = [
         ("python", _python), ("packages", _packages), ("device", _device), ("cache folder", _cache_folder),
         ("disk space", _disk_space), ("credentials", _credentials), ("model", _model),
-        ("work queue", _work_queue),
+        ("work queue", work_queue_findings),
     ]  # fmt: skip
     for platform in installed_platforms():
         own = getattr(platform, "checks", None)
@@ -124,7 +124,8 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
                       "make sure that a proxy in front checks who asks")  # fmt: skip
 
 
-def _work_queue(settings: Settings) -> Iterator[Finding]:
+def work_queue_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether messages would reach the workers."""
     from maskwright.server.work_queue import WorkQueue
 
     queue = WorkQueue(settings)
