@@ -67,7 +67,8 @@ class PromptableTrainable:
         answers = [own.answers(encoded.features, own.tensors(batch), several) for batch in batches]
         order = np.argsort([index for batch in batches for index in batch.indices])
         rows = torch.from_numpy(order).to(self.device.torch)
-        logits, iou = (torch.cat([answer[part] for answer in answers])[rows] for part in (0, 1))
+        logits = torch.cat([found for found, *_ in answers])[rows]
+        iou = torch.cat([expected for _, expected, _ in answers])[rows]
         present = [presence for *_, presence in answers if presence is not None]
         return Answers(logits, iou, torch.cat(present)[rows] if present else None)
 
