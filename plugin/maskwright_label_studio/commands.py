@@ -8,11 +8,12 @@ import typer
 
 from maskwright.errors import InvalidInput
 from maskwright.settings import read_settings
-from maskwright_label_studio import local_commands, sync_commands
+from maskwright_label_studio import local_commands, queue_commands, sync_commands
 
 app = typer.Typer(no_args_is_help=True)
 local_commands.register(app)
 sync_commands.register(app)
+queue_commands.register(app)
 
 
 @app.command("connect")

@@ -76,11 +76,7 @@ def connect(
     if not config.is_blank:
         config.require_outputs()
     wanted: dict[str, Any] = {"url": url, "project": project_id, "is_interactive": interactive}
-    if username:
-        # A PATCH that names the method but not the password is refused, so both always travel together.
-        wanted |= {"auth_method": "BASIC_AUTH", "basic_auth_user": username, "basic_auth_pass": password}
-    else:
-        wanted |= {"auth_method": "NONE"}
+    wanted |= connection_credentials(username, password)
     if extra_params is not None:
         wanted["extra_params"] = parse_options(dict(extra_params)).model_dump(exclude_unset=True)
     warnings: list[str] = []
@@ -95,6 +91,17 @@ def connect(
         client.update_project(project_id, model_version=version)
     webhook_id = _webhook(client, project_id, url, username, password, warnings)
     return Connection(int(found["id"]), version, webhook_id, tuple(dict.fromkeys(warnings)))
+
+
+def connection_credentials(username: str, password: str) -> dict[str, str]:
+    """The backend's credentials as fields of a connection; both empty for none.
+
+    A PATCH that names the method but not the password is refused, and so is one without either where there are any, so
+    they travel together every time.
+    """
+    if not username:
+        return {"auth_method": "NONE"}
+    return {"auth_method": "BASIC_AUTH", "basic_auth_user": username, "basic_auth_pass": password}
 
 
 def basic_auth_header(username: str, password: str) -> str:

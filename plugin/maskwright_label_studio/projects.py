@@ -20,6 +20,8 @@ from maskwright.store.artifacts import write_atomically
 from maskwright_label_studio.options import DEFAULT_OPTIONS, ProjectOptions
 
 MAX_PROJECTS = 1000
+PROJECTS_FILE = "label-studio/projects.json"
+"""Where a server keeps what /setup told, below ``settings.home``."""
 
 log = logging.getLogger(__name__)
 

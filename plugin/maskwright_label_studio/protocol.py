@@ -26,7 +26,7 @@ from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.modes import Modes
 from maskwright_label_studio.options import parse_options
 from maskwright_label_studio.predictor import Predictor
-from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.projects import PROJECTS_FILE, Project, ProjectMemory
 from maskwright_label_studio.refresh import QueueRefresher
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.serving import LearningDoor
@@ -60,7 +60,7 @@ class LabelStudioBlueprint(Blueprint):
     def __init__(self, services: Services) -> None:
         super().__init__("label_studio", __name__)
         access = Access(services.settings)
-        self.projects = ProjectMemory(services.settings.home / "label-studio" / "projects.json")
+        self.projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
         self.store = services.store
         servers = Servers(services.settings, access, self.projects)
         self._learning = LearningDoor(services, servers)

@@ -24,6 +24,7 @@ from maskwright.store.priorities import Priority, PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright_label_studio.client import ApiError, LabelStudioClient
 from maskwright_label_studio.config import LabelingConfig
+from maskwright_label_studio.connect import connection_credentials
 from maskwright_label_studio.labelled import LabelledFeatures
 from maskwright_label_studio.modes import Mode
 from maskwright_label_studio.pace import Pace
@@ -96,6 +97,8 @@ class QueuePass:
 
     def __init__(self, services: Services, predictor: Predictor, place: Place, pace: Pace) -> None:
         self._place, self._pace = place, pace
+        settings = services.settings
+        self._credentials = connection_credentials(settings.username, settings.password.get_secret_value())
         database = services.store().database
         self._notes, self._rows = ProjectNotes(database), PriorityStore(database)
         self._looker = TaskLooker(services, predictor, place.config, place.project, pace)
@@ -254,7 +257,9 @@ class QueuePass:
     def _follow(self) -> None:
         if not self.report.follows and any(self._is_stored(number) for number in self._known):
             place = self._place
-            self.report.follows = follow_version(place.client, place.number, self._version, place.base_name)
+            self.report.follows = follow_version(
+                place.client, place.number, self._version, place.base_name, self._credentials
+            )
 
     def _keep(self, row: Priority) -> None:
         self._known[row.task_number] = row

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maskwright_label_studio.client import LabelStudioClient, number_filter
+from maskwright_label_studio.client import ApiError, LabelStudioClient, number_filter
 from maskwright_label_studio.tasks import Task
 
 _WITHOUT_ANNOTATIONS = (
@@ -86,7 +86,9 @@ def rescore(client: LabelStudioClient, project: int, task: int, version: str, sc
     return bool(stored)
 
 
-def follow_version(client: LabelStudioClient, project: int, version: str, name: str) -> bool:
+def follow_version(
+    client: LabelStudioClient, project: int, version: str, name: str, credentials: Mapping[str, str]
+) -> bool:
     """Make the project show and order by predictions of this version, of which one must be stored.
 
     A project's ``model_version`` means one of two things. Equal to the title of a connection it is *live*: a task that
@@ -104,6 +106,8 @@ def follow_version(client: LabelStudioClient, project: int, version: str, name: 
         project: Its number.
         version: What the backend reports.
         name: Of the base model; versions of it begin so.
+        credentials: This backend's own as fields of a connection: Label Studio forgets nothing, but checks a changed
+            connection with those that came along.
 
     Returns:
         Whether the project shows this version now.
@@ -116,7 +120,11 @@ def follow_version(client: LabelStudioClient, project: int, version: str, name: 
     # Asking for the connections makes Label Studio ask the backend, whose answer tells which of them is ours.
     live = next((one for one in client.connections(project) if one.get("title") == shown), None)
     if live is not None and live.get("model_version") == version:
-        client.patch(f"/api/ml/{live['id']}", {"url": live["url"], "project": project, "title": version})
+        wanted = {"url": live["url"], "project": project, "title": version, **credentials}
+        try:
+            client.patch(f"/api/ml/{live['id']}", wanted)
+        except ApiError as error:
+            log.warning("project %d shows stored predictions from now on: %s", project, error)
         if client.project(project).get("model_version") == version:
             return True
     elif live is not None or not re.fullmatch(rf"{re.escape(name)}(\+.*)?-[0-9a-f]{{8}}", str(shown)):

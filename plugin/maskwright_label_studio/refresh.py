@@ -23,13 +23,14 @@ from maskwright.store.priorities import PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundStore
 from maskwright.store.served import ServedRegister
+from maskwright_label_studio.access import Access
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.machine import MachineAnnotator, is_trusted
-from maskwright_label_studio.modes import Mode
+from maskwright_label_studio.modes import Mode, Modes
 from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.patience import Patience
 from maskwright_label_studio.predictor import Predictor
-from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.projects import PROJECTS_FILE, Project, ProjectMemory
 from maskwright_label_studio.queue_pass import PassReport, Place, QueuePass
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.serving import LearningDoor
@@ -49,6 +50,15 @@ class _Seen:
 
     parts: Hashable
     predictions: int
+
+
+def refresher(services: Services) -> QueueRefresher:
+    """One for a process without a server: it knows the projects that the server was told of."""
+    access = Access(services.settings)
+    projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
+    servers = Servers(services.settings, access, projects)
+    predictor = Predictor(services, access, Modes(services.store, servers).shown)
+    return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
 
 
 class QueueRefresher:
