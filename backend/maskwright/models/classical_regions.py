@@ -134,7 +134,11 @@ def measure(
     """
     tree, level, count = scene.tree, family.level, family.count
     height, width = scene.size
-    low, high = level[tree.edges].min(axis=1), level[tree.edges].max(axis=1)
+    one, other = level[tree.edges[:, 0]], level[tree.edges[:, 1]]
+    # Most edges lie inside or outside of all candidates: they are no border, and would cancel out.
+    cut = one != other
+    edges, outside = tree.edges[cut], (one > other)[cut]
+    low, high = np.minimum(one, other)[cut], np.maximum(one, other)[cut]
 
     def sums(leaves: Floats) -> Floats:
         total: Floats = np.cumsum(np.bincount(level, leaves, minlength=count + 1).astype(np.float64))[:count]
@@ -146,17 +150,17 @@ def measure(
         return total
 
     area = sums(scene.area)
-    length, strength = tree.edge_length, tree.edge_strength / scene.typical_strength
+    length, strength = tree.edge_length[cut], tree.edge_strength[cut] / scene.typical_strength
     inner = np.maximum(borders(length), 0.0)
     some = np.maximum(inner, 1.0)
     frame = sums(scene.frame)
     # Next to the current mask: one side is a member, the other is in the mask.
-    meets = current[tree.edges].any(axis=1)
+    meets = current[edges[:, 0]] | current[edges[:, 1]]
     share_frame = frame / np.maximum(inner + frame, 1.0)
     size = np.log(area / (height * width))
 
     colour = np.stack([sums(scene.area * tree.features[:, j]) for j in range(4)], axis=1) / area[:, None]
-    outer = tree.features[np.where(level[tree.edges[:, 0]] > level[tree.edges[:, 1]], *tree.edges.T)]
+    outer = tree.features[np.where(outside, *edges.T)]
     ring = np.stack([borders(length * outer[:, j]) for j in range(4)], axis=1) / some[:, None]
     contrast = np.sqrt((((colour - ring) * (1.0, 1.3, 1.3, 3.0)) ** 2).sum(axis=1))
 
