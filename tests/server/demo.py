@@ -21,6 +21,7 @@ from maskwright.store.priorities import Priority, PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
+from maskwright.store.snapshots import SnapshotStore
 
 BASE = "embedded"
 CLASSES = ("nucleus", "mitosis", "debris")
@@ -34,14 +35,15 @@ def add_project(
     """A project with tasks, some of them annotated; the store's own number of it."""
     project = store.project("label-studio", server, number, title=title, label_config="<View/>").id
     for start in range(1, tasks + 1, 500):
-        store.put_tasks(project, [_task(n, annotated) for n in range(start, min(start + 500, tasks + 1))])
+        store.put_tasks(project, [task(n, annotated=n <= annotated) for n in range(start, min(start + 500, tasks + 1))])
     return project
 
 
-def _task(number: int, annotated: int) -> TaskState:
+def task(number: int, *, annotated: bool) -> TaskState:
+    """A task of the platform's number."""
     document = json.dumps({"id": number, "result": []}).encode()
     drawn = (Stored(number, "submitted", "7", "2026-05-01T12:00:00Z", "2026-05-01T12:00:00Z", document),)
-    return TaskState(number, json.dumps({"image": f"/{number}.png"}).encode(), annotations=drawn[: number <= annotated])
+    return TaskState(number, json.dumps({"image": f"/{number}.png"}).encode(), annotations=drawn if annotated else ())
 
 
 def figures(learnt: float, version: str) -> dict[str, Any]:
@@ -84,7 +86,8 @@ def report(number: int, before: float, after: float, gallery: Sequence[dict[str,
         "by_class": [
             {"name": name, "objects": 120 // (i + 1), "served": 0.72 - 0.06 * i,
              "candidate": 0.72 - 0.06 * i + gain * g,
-             "low": gain * g - 0.015 * (i + 1), "high": gain * g + 0.016 * (i + 1)}
+             "low": gain * g - 0.015 * (i + 1), "high": gain * g + 0.016 * (i + 1),
+             "error_low": 0.25 + 0.05 * i - gain * g, "error_high": 0.31 + 0.08 * i - gain * g}
             for i, (name, g) in enumerate(zip(CLASSES, (1.3, 0.9, -0.2), strict=True))
         ],
         "by_group": {
@@ -150,9 +153,10 @@ def add_round(
     claimed = rounds.claim("worker-1", 60.0, project_id=project)
     assert claimed is not None
     before = ServedRegister(store.database).current(project, base)
+    snapshot = SnapshotStore(store.database).create(f"round-{project}-{queued.number}", project).name
     rounds.advance(
         claimed.id, "worker-1", RoundState.EVALUATING, adapter=digit * 32, classes="c" * 32,
-        snapshot=f"round-{project}-{queued.number}", served_before=before.id if before else None,
+        snapshot=snapshot, served_before=before.id if before else None,
     )  # fmt: skip
     if state is RoundState.PROMOTED:
         rounds.promote(claimed.id, "worker-1", reason=reason, verdict={}, metrics=metrics)

@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maskwright.learn.rounds.requests import WANTED
 from maskwright.learn.rounds.workshop import round_folder
 from maskwright.learn.settings import read_learning
 from maskwright.server.app import create_app
@@ -361,14 +362,18 @@ def test_a_round_without_a_candidate_cannot_be_promoted(site, project):
     site.post(f"/projects/{project}/rounds/99/promote", f"/projects/{project}", 404, confirmed="yes")
 
 
-def test_train_now_is_remembered_and_wakes_a_worker_once(site, project, monkeypatch):
-    wanted: list[int] = []
-    monkeypatch.setattr("maskwright.learn.rounds.requests.want_training", lambda store, number: wanted.append(number))
-    page = site.post(f"/projects/{project}/train", f"/projects/{project}")
-    assert "A round was asked for" in page
-    demo.begin_round(site.store, project)
-    assert "under way already" in site.post(f"/projects/{project}/train", f"/projects/{project}")
-    assert wanted == [project]
+def test_train_now_is_remembered_and_wakes_a_worker_once(site, project):
+    at, store = f"/projects/{project}", site.store
+    assert "no correction that the last round did not have" in site.post(f"{at}/train", at, 400)
+    store.put_tasks(project, [demo.task(61, annotated=True)])
+    assert "1 correction to learn from" in words_of(site.get(at))
+    assert "A round was asked for" in site.post(f"{at}/train", at)
+    assert "One was asked for at" in site.get(at)
+    assert (
+        ProjectNotes(store.database).get(project, WANTED)["at"] > RoundStore(store.database).list(project)[0].created_at
+    )
+    demo.begin_round(store, project)
+    assert "under way already" in site.post(f"{at}/train", at)
     assert [(n.action, n.platform, n.number) for n in site.notices] == [("start-training", "label-studio", 12)]
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from maskwright.assist.services import Notice
 from maskwright.errors import InvalidInput
+from maskwright.learn.rounds.requests import want_training
 from maskwright.learn.settings import learning_settings, write_learning
-from maskwright.server.dashboard.views import ProjectView
+from maskwright.server.dashboard.views import Glance, Outlook, ProjectView
+from maskwright.server.learning_state import SILENT_S
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundState, RoundStore
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 DONE = MappingProxyType(
     {
-        "asked": "A round was asked for. It begins as soon as a worker is free.",
+        "asked": "A round was asked for. It begins when a worker is free and corrections pause for a moment.",
         "busy": "A round is under way already; what was corrected since is learnt in the next.",
         "cancelled": "The round was cancelled.",
         "cancelling": "The worker was asked to stop; the round ends within seconds.",
@@ -31,9 +33,6 @@ DONE = MappingProxyType(
     }
 )
 """What a page says after a form was taken, by the word in its address: a text of ours, never one of the address."""
-
-AWAY_S = 180.0
-"""Seconds without a sign of life after which a worker counts as gone."""
 
 _FIELDS = ("mode", "accept_threshold", "review_share", "acquisition", "corrections_per_round", "group_field")
 
@@ -98,10 +97,13 @@ class Actions:
         raise InvalidInput(f"there is no action {action!r}")
 
     def _train(self, store: CorrectionsStore, project: ProjectView) -> str:
-        from maskwright.learn.rounds.requests import want_training
-
         if project.active is not None:
             return "busy"
+        if not Outlook.of(store, project.row.id, Glance.of(store, project).last).fresh:
+            raise InvalidInput(
+                "there is no correction that the last round did not have; correct more tasks, or train all the same "
+                "with: maskwright train --force"
+            )
         want_training(store, project.row.id)
         self._notify(project, "start-training")
         return "asked"
@@ -131,4 +133,4 @@ class Actions:
 def workers_are_away(store: CorrectionsStore) -> bool:
     """Whether no worker has been seen lately."""
     silent = WorkerRegister(store.database).silent_for()
-    return silent is None or silent > AWAY_S
+    return silent is None or silent > SILENT_S

@@ -14,7 +14,7 @@ from maskwright.server.dashboard import curves, words
 from maskwright.server.dashboard.actions import DONE, Actions, workers_are_away
 from maskwright.server.dashboard.csrf import FIELD, FormGuard
 from maskwright.server.dashboard.report import PICTURE_NAME, Report
-from maskwright.server.dashboard.views import Glance, Progress, ProjectView, QueuePage, RoundsView, versions
+from maskwright.server.dashboard.views import Glance, Outlook, Progress, ProjectView, QueuePage, RoundsView, versions
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
@@ -83,13 +83,20 @@ class Dashboard(Blueprint):
 
         store, view = self._project(project)
         rounds = RoundsView.of(store, project)
-        away = workers_are_away(store)
+        away, glance = workers_are_away(store), Glance.of(store, view)
         return _page(
-            "project.html", project=view, glance=Glance.of(store, view), rounds=rounds, acquisitions=NAMES, away=away,
+            "project.html",
+            project=view,
+            glance=glance,
+            outlook=Outlook.of(store, project, glance.last),
+            rounds=rounds,
+            acquisitions=NAMES,
+            away=away,
             progress=Progress.of(view.active, workers_are_away=away) if view.active else None,
-            learning=curves.learning_curve(rounds.measured), clicks=curves.clicks_curve(rounds.measured),
+            learning=curves.learning_curve(rounds.measured),
+            clicks=curves.clicks_curve(rounds.measured),
             refresh=view.active is not None,
-        )  # fmt: skip
+        )
 
     def progress(self, project: int) -> str | tuple[str, int]:
         """The progress of the active round as a part of a page; 204 when there is none."""
@@ -110,7 +117,8 @@ class Dashboard(Blueprint):
         return _page(
             "round.html", project=view, report=report, progress=progress, refresh=progress is not None,
             prompts=curves.gain_chart(prompts, "prompt"), classes=curves.gain_chart(classes, "class"),
-            groups=curves.group_chart(report.groups, report.group_field), training=curves.training_charts(report),
+            groups=curves.group_chart(report.groups, report.group_field),
+            errors=curves.group_chart(report.class_errors, "class"), training=curves.training_charts(report),
             class_rows=classes, serving=any(one.round_number == number for one in view.serving),
         )  # fmt: skip
 

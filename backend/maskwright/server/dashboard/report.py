@@ -13,11 +13,12 @@ from maskwright.store.rounds import Round, RoundState
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,80}\.png")
 """Names of files that a gallery may show: no folders, nothing hidden."""
+_BOUNDS = ("low", "high", "objects", "error_low", "error_high")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One measure of the served version and of the candidate, with the interval of the gain."""
+    """IoU of the served version and of the candidate, with the interval of the gain and that of what is left of 1."""
 
     name: str
     served: float
@@ -25,6 +26,8 @@ class Compared:
     low: float | None
     high: float | None
     objects: float | None
+    error_low: float | None = None
+    error_high: float | None = None
 
     @property
     def gain(self) -> float:
@@ -120,9 +123,16 @@ class Report:
         for row in map(_mapping, _list(self._metrics.get(by))):
             served, candidate = number(row.get("served")), number(row.get("candidate"))
             if served is not None and candidate is not None:
-                rest = (number(row.get(name)) for name in ("low", "high", "objects"))
+                rest = (number(row.get(name)) for name in _BOUNDS)
                 found.append(Compared(_text(row.get("name")), served, candidate, *rest))
         return found
+
+    @property
+    def class_errors(self) -> list[Group]:
+        """The classes as groups, the greatest error of the candidate first."""
+        rows = self.compared("by_class")
+        found = [Group(r.name, 1 - r.candidate, r.error_low, r.error_high, r.objects, None) for r in rows]
+        return sorted(found, key=lambda group: -group.error)
 
     @property
     def group_field(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from maskwright.errors import InvalidInput
+from maskwright.learn.rounds.requests import WANTED, waiting
 from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.server.dashboard.report import Report
 from maskwright.server.dashboard.words import STAGES, number
@@ -87,6 +88,27 @@ class Glance:
         rounds = RoundStore(store.database).list(project.row.id, limit=2)
         ended = next((one for one in rounds if not one.state.is_active), None)
         return cls(project, store.counts(project.row.id), ended)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the next round would have.
+
+    Attributes:
+        fresh: Corrections that the last round did not have.
+        asked_at: When somebody asked for a round that has not begun, ISO 8601, or empty.
+    """
+
+    fresh: int
+    asked_at: str
+
+    @classmethod
+    def of(cls, store: CorrectionsStore, project_id: int, last: Round | None) -> Outlook:
+        """Read it."""
+        wish = ProjectNotes(store.database).get(project_id, WANTED)
+        at = str(wish.get("at", "")) if isinstance(wish, dict) else ""
+        is_open = bool(at) and (last is None or at > last.created_at)
+        return cls(waiting(store, project_id, last).count, at if is_open else "")
 
 
 @dataclass(frozen=True)
