@@ -28,12 +28,9 @@ from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.class_heads import ClassHeadShelf
+from maskwright.models.learning_classifier import tag_classifier
 from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
-from maskwright.models.region_classifier import TagRegionClassifier
-from maskwright.models.region_features import RegionFeatures
 from maskwright.models.registry import ModelRegistry
-from maskwright.models.sentences import SentenceEncoder
-from maskwright.models.tagger import ImageNetTagger
 from maskwright.prompts import Prompt
 from maskwright.settings import Settings
 from maskwright.store.embeddings import EmbeddingStore
@@ -86,13 +83,9 @@ class Assistant:
     ) -> None:
         self._settings = settings
         self._registry = registry if registry is not None else ModelRegistry(settings)
-        tagger = ImageNetTagger()
-        self._classifier: RegionClassifier = (
-            classifier if classifier is not None else TagRegionClassifier(tagger, SentenceEncoder())
-        )
-        self._classifiers = Classifiers(
-            self._classifier, RegionFeatures(tagger), ClassHeadShelf(settings.home / "classes")
-        )
+        usual, features = tag_classifier()
+        self._classifier: RegionClassifier = usual if classifier is None else classifier
+        self._classifiers = Classifiers(self._classifier, features, ClassHeadShelf(settings.home / "classes"))
         self._observe = observe
         store = None
         if settings.disk_cache_bytes > 0:

@@ -12,8 +12,11 @@ from maskwright.errors import ModelUnavailable
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.protocols import RGB, Evidence, Locator, RegionClassifier
+from maskwright.models.region_classifier import TagRegionClassifier
 from maskwright.models.region_features import RegionFeatures
 from maskwright.models.region_head import RegionHead
+from maskwright.models.sentences import SentenceEncoder
+from maskwright.models.tagger import ImageNetTagger
 
 
 @runtime_checkable
@@ -24,6 +27,12 @@ class LocatingClassifier(RegionClassifier, Locator, Protocol):
 def made_for(base: RegionClassifier, features: RegionFeatures) -> str:
     """What a head has to be fitted for (``RegionHead.made_for``) to serve beside these."""
     return f"{features.version} {base.version}"
+
+
+def tag_classifier() -> tuple[TagRegionClassifier, RegionFeatures]:
+    """The classifier that needs no training, and what describes regions to heads beside it, on one tagger."""
+    tagger = ImageNetTagger()
+    return TagRegionClassifier(tagger, SentenceEncoder()), RegionFeatures(tagger)
 
 
 class LearningRegionClassifier:

@@ -98,3 +98,24 @@ class RegionFeatures:
             alone = self._tagger.pooled([crops(image, masks[index])[1] for index in batch])
             vectors[batch, STAGE_CHANNELS:] = unit(alone) * np.float32(CUT_OUT_WEIGHT)
         return vectors
+
+    def directions(self, votes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Which way the vectors of regions lie from the mean of all that show what tags speak for.
+
+        The tagger reads its tags off the cut-out's part of a vector linearly, so that words, which vote through tags,
+        are directions of that part; the stage's part has no words.
+
+        Args:
+            votes: (1000, C) share of each tag in each of C meanings, as ``TagRegionClassifier.votes`` gives them.
+
+        Returns:
+            (1392, C) float32 columns of length 1, or 0 where all tags vote alike.
+
+        Raises:
+            ModelUnavailable: If the weights are not installed.
+        """
+        weights = self._tagger.tag_weights()
+        meant = (votes - votes.mean(axis=0)).T @ (weights - weights.mean(axis=0))
+        found = np.zeros((DIMENSIONS, votes.shape[1]), dtype=np.float32)
+        found[STAGE_CHANNELS:] = unit(meant.astype(np.float32)).T
+        return found

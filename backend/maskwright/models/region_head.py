@@ -4,6 +4,11 @@ Multinomial logistic regression on top of the zero-shot log-probabilities: a cor
 that look like the corrected one, a little with one example, wholly with many, because the penalty on the weights is
 outweighed as examples add up. How far the zero-shot answer is to be trusted is learnt too. Classes nobody has given an
 example of keep exactly their zero-shot probability; the rest is shared out among those that people have shown.
+
+Where words say how a class looks, the penalty pulls its weights towards what they say instead of towards zero: with few
+examples the words decide, with many the examples do. (After the language guidance of LangSeg, arXiv 2501.16467, whose
+loss draws the features of regions to the vectors of their descriptors; here the features are fixed and the weights
+move.)
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ class RegionHead:
     Attributes:
         classes: Names of the classes that it was learnt for, in the order of the columns of ``weights``.
         counts: (C + 1,) int64: examples of each class, and of none of them.
-        weights: (d, C + 1) float32; zeros where there were no examples.
+        weights: (d, C + 1) float32; zeros where there were neither examples nor words.
         centre: (d,) float32 subtracted from features.
         trust: Factor on the zero-shot log-probabilities.
         made_for: Versions of what gave the features and the zero-shot probabilities.
@@ -61,6 +66,7 @@ class RegionHead:
         *,
         classes: Sequence[str],
         made_for: str,
+        described: NDArray[np.float32] | None = None,
     ) -> RegionHead:
         """Learn from n corrected or confirmed regions; the same input gives the same head.
 
@@ -70,6 +76,7 @@ class RegionHead:
             prior: (n, C) zero-shot probabilities of the classes; what a row lacks to 1 is that of none.
             classes: C unique names.
             made_for: Versions of what gave ``features`` and ``prior``.
+            described: (d, C) weights that words speak for, zeros for classes without; None = there are no words.
 
         Raises:
             InvalidInput: If shapes or indices do not fit each other, a number is not finite, or a name is repeated.
@@ -86,13 +93,15 @@ class RegionHead:
         outcomes = np.where(indices == NONE, len(names), indices).astype(np.int64)
         counts = np.bincount(outcomes, minlength=len(names) + 1).astype(np.int64)
         centre = (features.sum(axis=0) / (len(features) + CENTRE_EXAMPLES)).astype(np.float32)
-        weights: NDArray[np.float32] = np.zeros((features.shape[1], len(names) + 1), dtype=np.float32)
+        weights = _start(described, features.shape[1], len(names))
         trust = 1.0
         if len(features):
-            columns = _known(counts)
+            columns = _known(counts, weights)
             log_prior, _ = _shared_out(prior, columns)
             targets = np.searchsorted(columns, outcomes)
-            found, trust = _solve((features - centre) * np.float32(SCALE), log_prior, targets, counts[columns] > 0)
+            start = weights[:, columns] / np.float32(SCALE)
+            learnt = (counts[columns] > 0) | start.any(axis=0)
+            found, trust = _solve((features - centre) * np.float32(SCALE), log_prior, targets, learnt, start)
             weights[:, columns] = found * np.float32(SCALE)
         return cls(names, counts, weights, centre, trust, made_for)
 
@@ -130,7 +139,7 @@ class RegionHead:
         features, prior = _checked(features, prior, len(self.classes))
         if features.shape[1] != len(self.centre):
             raise InvalidInput(f"the region head reads {len(self.centre)} features, not {features.shape[1]}")
-        columns = _known(self.counts)
+        columns = _known(self.counts, self.weights)
         if len(columns) == 1 and not self.counts[-1]:
             return prior.copy()
         log_prior, rest = _shared_out(prior, columns)
@@ -179,9 +188,20 @@ def _checked(
     return features, prior
 
 
-def _known(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Columns that the head decides on: the classes with examples and, with or without examples, none of them."""
-    return np.array([*np.flatnonzero(counts[:-1]), len(counts) - 1], dtype=np.int64)
+def _start(described: NDArray[np.float32] | None, width: int, classes: int) -> NDArray[np.float32]:
+    """(d, C + 1) weights without any example."""
+    weights: NDArray[np.float32] = np.zeros((width, classes + 1), dtype=np.float32)
+    if described is not None:
+        if described.shape != (width, classes) or not np.isfinite(described).all():
+            raise InvalidInput(f"weights from words must be finite and ({width}, {classes}), not {described.shape}")
+        weights[:, :-1] = described
+    return weights
+
+
+def _known(counts: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Columns that the head decides on: the classes with examples or words and, in any case, none of them."""
+    shown = (counts[:-1] > 0) | weights[:, :-1].any(axis=0)
+    return np.array([*np.flatnonzero(shown), len(counts) - 1], dtype=np.int64)
 
 
 def _shared_out(
@@ -199,16 +219,21 @@ def _solve(
     log_prior: NDArray[np.float32],
     targets: NDArray[np.int64],
     learnt: NDArray[np.bool_],
+    start: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], float]:
-    """Weights (d, k), zero where not ``learnt`` (k,), and the trust in the prior, by L-BFGS."""
+    """Weights (d, k), zero where not ``learnt`` (k,), and the trust in the prior, by L-BFGS.
+
+    The penalty is on the difference from ``start`` (d, k).
+    """
     import torch
 
     counts = np.bincount(targets, minlength=len(learnt))
-    emphasis = (len(targets) / (int(learnt.sum()) * np.maximum(counts, 1))) ** BALANCE
+    emphasis = (len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1))) ** BALANCE
     x, offset, y = torch.from_numpy(features), torch.from_numpy(log_prior), torch.from_numpy(targets)
     importance = torch.from_numpy(emphasis[targets].astype(np.float32))
     active = torch.from_numpy(learnt.astype(np.float32))
-    weights = torch.zeros(features.shape[1], len(learnt), requires_grad=True)
+    towards = torch.from_numpy(np.ascontiguousarray(start))
+    weights = towards.clone().requires_grad_()
     log_trust = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weights, log_trust], max_iter=ITERATIONS, tolerance_grad=1e-4, line_search_fn="strong_wolfe"
@@ -218,7 +243,7 @@ def _solve(
         optimizer.zero_grad()
         logits = torch.exp(log_trust) * offset + x @ (weights * active)
         misfit = (importance * torch.nn.functional.cross_entropy(logits, y, reduction="none")).sum()
-        value = misfit + 0.5 * (weights**2).sum() + 0.5 * TRUST_PENALTY * (log_trust**2).sum()
+        value = misfit + 0.5 * ((weights - towards) ** 2).sum() + 0.5 * TRUST_PENALTY * (log_trust**2).sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

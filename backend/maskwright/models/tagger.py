@@ -116,6 +116,15 @@ class ImageNetTagger:
                 rows.append(network.head(batch.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3)).numpy())
         return np.concatenate(rows)
 
+    def tag_weights(self) -> NDArray[np.float32]:
+        """(1000, 1280) float32: what the last layer makes of ``pooled`` for each class of ImageNet, offsets left out.
+
+        Raises:
+            ModelUnavailable: If the weights are not installed.
+        """
+        weights: NDArray[np.float32] = self._load().fc.weight.detach().numpy()
+        return weights
+
     def stage(self, image: RGB, side: int, index: int) -> NDArray[np.float32]:
         """The output of stage ``index`` (0 to 6) of the network on a whole image: (channels, h, w) float32.
 
