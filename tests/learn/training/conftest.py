@@ -34,6 +34,11 @@ def drawn(number, size=(64, 64), count=2, negatives=(), is_new=True):
     return TrainingImage(key, lambda: pixels, tuple(objects), tuple(negatives), is_new)
 
 
+@pytest.fixture(scope="session", name="drawn")
+def _drawn():
+    return drawn
+
+
 @pytest.fixture(scope="session")
 def tiny(tiny_folders, tmp_path_factory):
     """A function of the scheme: a segmenter around a tiny random network."""
