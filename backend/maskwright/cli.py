@@ -16,9 +16,11 @@ from maskwright import (
     cli_images,
     cli_import,
     cli_precompute,
+    cli_rounds,
     cli_simulate,
     cli_snapshot,
     cli_store,
+    cli_train,
     cli_train_base,
     cli_worker,
 )
@@ -85,6 +87,8 @@ cli_import.register(app)
 cli_store.register(app)
 cli_evaluate.register(app)
 cli_simulate.register(app)
+cli_rounds.register(app)
+cli_train.register(app)
 cli_train_base.register(app)
 cli_worker.register(app)
 cli_doctor.register(app)

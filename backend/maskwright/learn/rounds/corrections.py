@@ -66,15 +66,21 @@ def corrections_of(
 ) -> tuple[list[Correction], list[str]]:
     """What the newest submitted annotation says of each image of a task, and sentences on what could not be read.
 
-    Skipped annotations, drafts and those that the machine submitted itself do not count.
+    Skipped annotations, drafts and those that the machine made itself do not count.
 
     Args:
         task: With its predictions.
         group_field: Field of the task by which errors are reported; empty for none.
-        machine: Keys of annotations that no person has made.
+        machine: Keys of tasks that the machine annotated itself: their annotations count only if a person has taken
+            any time over them.
         size_of: Asked for the size of an image that nothing in the task tells.
     """
-    able = [(a, n) for n, a in enumerate(task.annotations) if a.kind == "submitted" and a.key not in machine]
+    by_machine = task.key in machine
+    able = [
+        (annotation, number)
+        for number, annotation in enumerate(task.annotations)
+        if annotation.kind == "submitted" and not (by_machine and not annotation.lead_time)
+    ]
     if not able:
         return [], []
     annotation, _ = max(able, key=lambda one: (_moment(one[0].updated_at), _moment(one[0].created_at), one[1]))

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, select
 
 from maskwright.errors import InvalidInput, MaskwrightError
-from maskwright.learn.rounds.work import MACHINE
-from maskwright.learn.rounds.workshop import Workshop
+from maskwright.learn.rounds.workshop import MACHINE, Workshop
 from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
@@ -140,9 +139,9 @@ def waiting(store: CorrectionsStore, project_id: int, last: Round | None) -> Wai
         project_id: The store's own number of the project.
         last: The round; one that died before it froze its corrections had those that were there when it was queued.
     """
-    machine = {int(number) for number in ProjectNotes(store.database).get(project_id, MACHINE) or ()}
+    machine = {int(task) for task in ProjectNotes(store.database).get(project_id, MACHINE) or ()}
     query = (
-        select(annotation_rows.c.number, corrections.c.stored_at)
+        select(annotation_rows.c.task_number, corrections.c.stored_at, corrections.c.lead_time)
         .join(corrections, corrections.c.id == annotation_rows.c.head_id)
         .join(tasks, same_task)
         .where(annotation_rows.c.project_id == project_id, annotation_is_there, task_is_there)
@@ -151,7 +150,8 @@ def waiting(store: CorrectionsStore, project_id: int, last: Round | None) -> Wai
     if last is not None:
         query = query.where(_not_in(last))
     with store.database.read() as connection:
-        times = [row.stored_at for row in connection.execute(query) if row.number not in machine]
+        rows = connection.execute(query).all()
+    times = [row.stored_at for row in rows if row.lead_time or row.task_number not in machine]
     return Waiting(len(times), min(times), max(times)) if times else Waiting(0)
 
 

@@ -26,15 +26,13 @@ from maskwright.learn.rounds.images import RoundImages
 from maskwright.learn.rounds.learning import Start, learn_adapter, learn_classes, start_of, training_report
 from maskwright.learn.rounds.proposals import MOST_IMAGES, Proposed, confusion, propose, quality
 from maskwright.learn.rounds.report import by_group, comparison
-from maskwright.learn.rounds.workshop import Workshop
+from maskwright.learn.rounds.workshop import HELD_OUT, MACHINE, Workshop
 from maskwright.learn.settings import learning_settings
 from maskwright.learn.training.records import TrainingImage, TrainingProgress
 from maskwright.store.rounds import Round, RoundFields, RoundState
 from maskwright.store.served import Served
 from maskwright.store.snapshots import Snapshot, SnapshotStore
 
-HELD_OUT, MACHINE = "held-out", "machine-annotations"
-"""Notes of a project: its ``Parts``, and numbers of the annotations that no person has made."""
 _ENDS = {
     "promote": RoundState.PROMOTED,
     "refuse": RoundState.REFUSED,
@@ -138,7 +136,7 @@ class RoundWork:
             self._shop.reader(self._project),
             self._images,
             group_field=self._learning.group_field,
-            machine={str(number) for number in notes.get(one.project_id, MACHINE) or ()},
+            machine=set(notes.get(one.project_id, MACHINE) or ()),
             is_new=lambda task: learnt.get(task) != frozen.get(task),
             step=self._beat.steps("data", snapshot.tasks),
         )

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from maskwright.models.registry import ModelRegistry
 
 
+HELD_OUT, MACHINE = "held-out", "machine-annotations"
+"""Notes of a project: its ``Parts``, and the tasks that the machine annotated itself, each with its annotation."""
+
+
 @dataclass(frozen=True, eq=False)
 class Workshop:
     """Where rounds are run; ``server.workshops.open_workshop`` makes one.
