@@ -1,0 +1,444 @@
+"""A project's queue at a stand-in for Label Studio that does what was recorded of the real one; the models are real."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from maskwright.assist.assistant import Assistant
+from maskwright.assist.jobs import BackgroundJobs
+from maskwright.assist.services import Services
+from maskwright.errors import NotFound, Unreachable
+from maskwright.settings import Settings
+from maskwright.store.priorities import PriorityStore
+from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.rounds import RoundState, RoundStore
+from maskwright.store.served import ServedRegister
+from maskwright_label_studio.access import Access
+from maskwright_label_studio.client import LabelStudioClient
+from maskwright_label_studio.machine import NOTE, is_trusted
+from maskwright_label_studio.modes import is_reviewed
+from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.refresh import QueueRefresher, refresher
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image"><Label value="{}"/>'
+    "</BrushLabels></View>"
+)
+SERVER = "http://label-studio.test"
+NUMBER, KEY = 7, "7.1795229145"
+TASKS = 6
+
+
+class Platform:
+    """A transport with Label Studio's memory: tasks, predictions, annotations, one connection."""
+
+    def __init__(self, images: dict[int, str]) -> None:
+        self.project = {"id": NUMBER, "label_config": CONFIG.format("Cell"), "model_version": "assistant"}
+        self.connection = {"id": 1, "url": "http://backend", "title": "assistant"}
+        self.backend_version: Callable[[], str] = str
+        self.images = images
+        self.predictions: dict[int, dict[str, Any]] = {}
+        self.annotations: dict[int, dict[str, Any]] = {}
+        self.before: Callable[[str, str], None] = lambda method, path: None
+        self.sent: list[tuple[str, str]] = []
+        self._numbers = itertools.count(100)
+
+    def send(self, method: str, path: str, params: Any, payload: Any) -> Any:
+        self.before(method, path)
+        self.sent.append((method, path))
+        number = int(found[1]) if (found := re.search(r"/(\d+)/(annotations/)?$", path)) else 0
+        match method, path.replace(str(number), "N", 1) if number else path:
+            case "GET", "/api/projects/N/":
+                skipped = sum(a["was_cancelled"] for a in self.annotations.values())
+                counts = {"task_number": len(self.images), "total_predictions_number": len(self.predictions)}
+                counts |= {"skipped_annotations_number": skipped}
+                return self.project | counts | {"total_annotations_number": len(self.annotations) - skipped}
+            case "PATCH", "/api/projects/N/":
+                self.project |= payload
+                return self.project
+            case "GET", "/api/ml/":
+                return [self.connection | {"model_version": self.backend_version()}]
+            case "PATCH", "/api/ml/1":
+                assert payload["auth_method"] == "NONE"
+                if self.project["model_version"] == self.connection["title"]:
+                    self.project["model_version"] = payload["title"]
+                self.connection["title"] = payload["title"]
+                return self.connection
+            case "GET", "/api/tasks":
+                return {"tasks": self._tasks(orjson.loads(params["query"])["filters"]["items"], "fields" in params)}
+            case "POST", "/api/predictions/":
+                made = next(self._numbers)
+                self.predictions[made] = {"id": made, **payload}
+                return self.predictions[made]
+            case "PATCH", "/api/predictions/N/":
+                self.predictions[number] |= payload
+                return self.predictions[number]
+            case "POST", "/api/tasks/N/annotations/":
+                return self.annotate(number, **payload)
+        raise NotFound(f"{method} {path}")
+
+    def fetch(self, path: str, params: Any) -> bytes:
+        raise NotFound(path)
+
+    def annotate(self, task: int, **fields: Any) -> dict[str, Any]:
+        made = next(self._numbers)
+        self.annotations[made] = {"id": made, "task": task, "was_cancelled": False, "parent_prediction": None, **fields}
+        return self.annotations[made]
+
+    def of(self, version: str) -> list[dict[str, Any]]:
+        """Predictions of a version in the order in which they were stored."""
+        return [p for p in self.predictions.values() if p["model_version"] == version]
+
+    def _tasks(self, conditions: list[dict[str, Any]], whole: bool) -> list[dict[str, Any]]:
+        return [found for n in sorted(self.images) if _fits(found := self._task(n), conditions, whole)]
+
+    def _task(self, number: int) -> dict[str, Any]:
+        left = [a for a in self.annotations.values() if a["task"] == number]
+        skipped = sum(a["was_cancelled"] for a in left)
+        return {
+            "id": number,
+            "data": {"image": self.images[number]},
+            "annotations": left,
+            "total_annotations": len(left) - skipped,
+            "cancelled_annotations": skipped,
+            "predictions": [p for p in self.predictions.values() if p["task"] == number],
+            "draft_exists": False,
+        }
+
+
+def _fits(task: dict[str, Any], conditions: list[dict[str, Any]], whole: bool) -> bool:
+    for condition in conditions:
+        column, wanted = condition["filter"].rpartition(":")[2], condition["value"]
+        if column == "predictions_model_versions":
+            if any(p["model_version"] in wanted for p in task["predictions"]):
+                return False
+        elif not {"greater": int.__gt__, "equal": int.__eq__}[condition["operator"]](task[column], wanted):
+            return False
+    if not whole:
+        del task["annotations"], task["predictions"]
+    return True
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """Pictures with some disks each, as data URIs."""
+    import base64
+
+    found = {}
+    for number in range(1, TASKS + 1):
+        rng = np.random.default_rng(number)
+        pixels = rng.integers(20, 20 + 10 * number, (96, 128, 3)).astype(np.uint8)
+        for _ in range(number):
+            centre = (int(rng.integers(10, 118)), int(rng.integers(10, 86)))
+            cv2.circle(pixels, centre, 9, (200, 180, 40), -1)
+        file = tmp_path_factory.mktemp("images") / "image.png"
+        PillowImage.fromarray(pixels).save(file)
+        found[number] = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+    return found
+
+
+@pytest.fixture
+def platform(images: dict[int, str]) -> Platform:
+    return Platform(dict(images))
+
+
+class Room:
+    """A process that refreshes queues, as often as a test starts it anew."""
+
+    def __init__(self, home: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = Settings(_env_file=None, home=home, model="classical")
+        self.platform = platform
+        self.services = Services(self.settings, Assistant(self.settings), BackgroundJobs(), lambda *observed: None)
+        ProjectMemory(home / "label-studio" / "projects.json").remember(Project(KEY, hostname=SERVER))
+        monkeypatch.setattr(Access, "client", lambda *of: LabelStudioClient(platform))
+        self.id = self.services.store().project("label-studio", SERVER, NUMBER).id
+        self.database = self.services.store().database
+        self.notes = ProjectNotes(self.database)
+        self.project = Project(KEY, hostname=SERVER)
+        self.restart()
+
+    def restart(self) -> None:
+        self.refresher: QueueRefresher = refresher(self.services)
+        self.platform.backend_version = lambda: self.version
+
+    @property
+    def version(self) -> str:
+        from maskwright_label_studio.config import parse_config
+
+        labels = parse_config(self.platform.project["label_config"]).labels_on()
+        return self.services.assistant.model_version(labels)
+
+    def refresh(self) -> Any:
+        return self.refresher.refresh(self.project)
+
+    def learn(self, **settings: Any) -> None:
+        self.notes.put(self.id, "learning", {"acquisition": "entropy", **settings})
+
+    def trust(self) -> None:
+        """Let the last verdict be one that promoted what is served."""
+        rounds = RoundStore(self.database)
+        rounds.queue(self.id, trigger="test", base="classical", config={})
+        claimed = rounds.claim("test", 60)
+        rounds.advance(claimed.id, "test", RoundState.TRAINING, served_before=None)
+        rounds.advance(claimed.id, "test", RoundState.EVALUATING)
+        rounds.promote(claimed.id, "test", reason="test", verdict={"outcome": "promote"}, metrics={})
+
+
+@pytest.fixture
+def room(tmp_path: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
+    made = Room(tmp_path, platform, monkeypatch)
+    made.learn()
+    yield made
+    made.services.assistant.close()
+    made.services.store.close()
+
+
+def test_predictions_come_in_the_order_in_which_tasks_are_to_be_labelled(room: Room, platform: Platform) -> None:
+    report = room.refresh()
+    stored = platform.of(room.version)
+    assert [p["score"] for p in stored] == [place / (TASKS - 1) for place in range(TASKS)]
+    assert {p["task"] for p in stored} == set(platform.images)
+    assert all(p["result"] for p in stored)
+    doubts = {row.task_number: row.signals["entropy"] for row in PriorityStore(room.database).list(room.id)}
+    assert [p["task"] for p in stored] == sorted(doubts, key=doubts.__getitem__, reverse=True)
+    assert (report.waiting, report.measured, report.stored, report.follows) == (TASKS, TASKS, TASKS, True)
+
+
+def test_a_live_project_stays_live_under_the_new_version(room: Room, platform: Platform) -> None:
+    room.refresh()
+    assert platform.project["model_version"] == platform.connection["title"] == room.version
+
+
+def test_a_project_that_shows_an_earlier_version_of_the_model_is_moved(room: Room, platform: Platform) -> None:
+    platform.project["model_version"] = "classical-0123abcd"
+    room.refresh()
+    assert platform.project["model_version"] == room.version
+    assert platform.connection["title"] == "assistant"
+
+
+@pytest.mark.parametrize("shown", ["of-somebody-else", "", None])
+def test_what_a_person_chose_to_be_shown_stands(room: Room, platform: Platform, shown: str | None) -> None:
+    platform.project["model_version"] = shown
+    assert not room.refresh().follows
+    assert platform.project["model_version"] == shown
+    assert len(platform.of(room.version)) == TASKS
+
+
+def test_the_project_is_moved_only_once_predictions_are_stored(room: Room, platform: Platform) -> None:
+    def look(method: str, path: str) -> None:
+        if method == "PATCH" and path == "/api/ml/1":
+            assert platform.of(room.version)
+
+    platform.before = look
+    room.refresh()
+    assert ("PATCH", "/api/ml/1") in platform.sent
+
+
+def test_nothing_is_done_twice(room: Room, platform: Platform) -> None:
+    room.refresh()
+    assert room.refresh() is None
+    room.restart()
+    platform.sent.clear()
+    report = room.refresh()
+    assert (report.measured, report.stored, report.rescored) == (0, 0, 0)
+    assert all(method == "GET" for method, _ in platform.sent)
+
+
+@pytest.mark.parametrize("survived", range(5))
+def test_a_pass_that_was_cut_short_goes_on_where_it_was(room: Room, platform: Platform, survived: int) -> None:
+    calls = itertools.count()
+
+    def fail(method: str, path: str) -> None:
+        if method != "GET" and next(calls) == survived:
+            raise Unreachable("gone")
+
+    platform.before = fail
+    with pytest.raises(Unreachable):
+        room.refresh()
+    platform.before = lambda method, path: None
+    room.restart()
+    room.refresh()
+    stored = platform.of(room.version)
+    assert sorted(p["task"] for p in stored) == sorted(platform.images)
+    assert sorted(p["score"] for p in stored) == [place / (TASKS - 1) for place in range(TASKS)]
+    assert platform.project["model_version"] == room.version
+
+
+def test_annotated_and_skipped_tasks_get_no_prediction_even_while_it_is_made(room: Room, platform: Platform) -> None:
+    platform.annotate(1)
+    platform.annotate(2, was_cancelled=True)
+
+    def meanwhile(method: str, path: str) -> None:
+        if method == "POST" and not any(a["task"] == 3 for a in platform.annotations.values()):
+            platform.annotate(3)
+
+    platform.before = meanwhile
+    room.refresh()
+    assert {p["task"] for p in platform.of(room.version)} - {3} == {4, 5, 6}
+    platform.before = lambda method, path: None
+    room.refresh()
+    queue = [row.task_number for row in PriorityStore(room.database).list(room.id)]
+    assert sorted(queue) == [4, 5, 6], "what is labelled waits no longer"
+
+
+def test_a_new_version_replaces_the_order_and_keeps_old_predictions(room: Room, platform: Platform) -> None:
+    room.refresh()
+    old, before = room.version, {p["id"]: dict(p) for p in platform.predictions.values()}
+    platform.project["label_config"] = CONFIG.format("Nucleus")
+    room.refresh()
+    assert room.version != old
+    assert {number: platform.predictions[number] for number in before} == before
+    assert [p["score"] for p in platform.of(room.version)] == [place / (TASKS - 1) for place in range(TASKS)]
+    assert platform.project["model_version"] == room.version
+
+
+def test_a_task_that_was_predicted_as_it_was_opened_gets_its_place_afterwards(room: Room, platform: Platform) -> None:
+    room.refresh()
+    platform.images[7] = platform.images[1]
+    platform.send(
+        "POST", "/api/predictions/", {}, {"task": 7, "model_version": room.version, "score": 2.0, "result": []}
+    )
+    report = room.refresh()
+    (late,) = [p for p in platform.of(room.version) if p["task"] == 7]
+    assert 0 <= late["score"] <= 1
+    assert report.measured == 1
+    assert late["result"] == [], "only its place was wanting"
+
+
+def test_predictions_that_a_person_deleted_come_back(room: Room, platform: Platform) -> None:
+    room.refresh()
+    platform.predictions.clear()
+    room.refresh()
+    assert {p["task"] for p in platform.of(room.version)} == set(platform.images)
+
+
+def test_labelling_changes_the_order_without_measuring_anything_again(room: Room, platform: Platform) -> None:
+    room.learn(acquisition="core-set")
+    room.refresh()
+    first = min(platform.of(room.version), key=lambda p: p["score"])["task"]
+    platform.annotate(first)
+    report = room.refresh()
+    assert report.measured == 0
+    left = [p for p in platform.of(room.version) if p["task"] != first]
+    assert sorted(p["score"] for p in left) == [place / (TASKS - 2) for place in range(TASKS - 1)]
+
+
+def test_an_image_that_cannot_be_had_costs_only_its_own_place(room: Room, platform: Platform) -> None:
+    platform.images[2] = "data:image/png;base64,AAAA"
+    report = room.refresh()
+    assert report.failed == 1
+    assert {p["task"] for p in platform.of(room.version)} == set(platform.images) - {2}
+
+
+def test_semi_automatic_mode_shows_only_regions_beyond_doubt(room: Room, platform: Platform) -> None:
+    room.refresh()
+    everything = {p["task"]: p["result"] for p in platform.of(room.version)}
+    scores = sorted(item["score"] for result in everything.values() for item in result)
+    threshold = scores[len(scores) // 2]
+    room.learn(mode="semi-automatic", accept_threshold=threshold)
+    room.restart()
+    room.refresh()
+    shown = {p["task"]: p["result"] for p in platform.of(room.version)}
+    assert {task: len(result) for task, result in shown.items()} == {
+        task: sum(item["score"] >= threshold for item in result) for task, result in everything.items()
+    }
+    room.learn()
+    room.restart()
+    room.refresh()
+    back = {p["task"]: len(p["result"]) for p in platform.of(room.version)}
+    assert back == {task: len(result) for task, result in everything.items()}
+
+
+def automatic(room: Room) -> set[int]:
+    """Let the room annotate all but the sample by itself; the tasks outside it."""
+    room.learn(mode="automatic", accept_threshold=0.0, review_share=0.5)
+    room.trust()
+    return {task for task in room.platform.images if not is_reviewed(KEY, task, 0.5)}
+
+
+def test_automatic_mode_annotates_all_but_the_sample(room: Room, platform: Platform) -> None:
+    alone = automatic(room)
+    room.refresh()
+    assert 0 < len(alone) < TASKS
+    assert {a["task"] for a in platform.annotations.values()} == alone
+    assert room.notes.get(room.id, NOTE) == {str(a["task"]): a["id"] for a in platform.annotations.values()}
+    for annotation in platform.annotations.values():
+        prediction = platform.predictions[annotation["parent_prediction"]]
+        assert len(annotation["result"]) == len(prediction["result"])
+        assert not any("score" in item for item in annotation["result"])
+    room.refresh()
+    assert len(platform.annotations) == len(alone)
+
+
+def test_no_task_is_annotated_before_a_round_was_promoted(room: Room, platform: Platform) -> None:
+    room.learn(mode="automatic", accept_threshold=0.0, review_share=0.0)
+    room.refresh()
+    assert not platform.annotations
+    assert not is_trusted(room.database, room.id, "classical")
+
+
+def test_trust_ends_with_a_rollback(room: Room) -> None:
+    room.trust()
+    assert is_trusted(room.database, room.id, "classical")
+    ServedRegister(room.database).put(room.id, "classical", None, None, round_number=None, reason="rolled back")
+    assert not is_trusted(room.database, room.id, "classical")
+
+
+def test_doubtful_tasks_are_left_to_people(room: Room, platform: Platform) -> None:
+    room.learn(mode="automatic", accept_threshold=1.0, review_share=0.0)
+    room.trust()
+    room.refresh()
+    assert not platform.annotations
+
+
+def test_a_crash_never_leads_to_a_second_annotation(room: Room, platform: Platform) -> None:
+    alone = automatic(room)
+    calls = itertools.count()
+
+    def fail(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/annotations/") and next(calls) == 0:
+            platform.annotate(int(path.split("/")[3]), parent_prediction=1, lead_time=0, result=[])
+            raise Unreachable("the answer got lost")
+
+    platform.before = fail
+    with pytest.raises(Unreachable):
+        room.refresh()
+    assert list(room.notes.get(room.id, NOTE).values()) == [None]
+    platform.before = lambda method, path: None
+    room.restart()
+    room.refresh()
+    assert sorted(a["task"] for a in platform.annotations.values()) == sorted(alone)
+    assert all(room.notes.get(room.id, NOTE).values())
+
+
+def test_what_a_person_deleted_is_not_annotated_again(room: Room, platform: Platform) -> None:
+    automatic(room)
+    room.refresh()
+    platform.annotations.clear()
+    room.restart()
+    room.refresh()
+    assert not platform.annotations
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_sample_holds_every_smaller_one(task: int, one: float, other: float) -> None:
+    smaller, larger = sorted((one, other))
+    assert is_reviewed(KEY, task, larger) >= is_reviewed(KEY, task, smaller)
+    assert is_reviewed(KEY, task, 1.0)
+    assert not is_reviewed(KEY, task, 0.0)
+
+
+def test_the_sample_has_the_size_that_was_asked_for() -> None:
+    assert sum(is_reviewed(KEY, task, 0.1) for task in range(10_000)) == pytest.approx(1000, rel=0.1)
