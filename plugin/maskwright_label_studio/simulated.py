@@ -154,7 +154,8 @@ class SimulatedProject:
     def _predict(self, context: dict[str, Any] | None) -> list[Any]:
         assert self._opened is not None, "open the task first"
         prediction = self._opened.prediction
-        task = self._task() | {"annotations": [], "predictions": [prediction] if prediction else [], "drafts": []}
+        task = self._task() | {"annotations": [], "predictions": [prediction] if prediction else []}
+        task |= {"is_labeled": False} if context is None else {"drafts": []}
         body = {
             "tasks": [task], "project": self._key, "label_config": self.label_config,
             "params": {"login": None, "password": None, "context": context},
@@ -169,7 +170,7 @@ class SimulatedProject:
         number = self._opened.number
         return {
             "id": number, "inner_id": number, "project": self.number, "data": {_IMAGE: self.source(number)},
-            "meta": {}, "created_at": _text(_BORN), "updated_at": _text(_BORN), "is_labeled": False,
+            "meta": {}, "created_at": _text(_BORN), "updated_at": _text(_BORN),
             "total_annotations": 0, "cancelled_annotations": 0, "file_upload": None,
         }  # fmt: skip
 
