@@ -21,7 +21,6 @@ def worker() -> None:
     from maskwright.cli import start_logging
     from maskwright.learn.rounds.requests import queue_due_rounds
     from maskwright.learn.rounds.run import run_pending
-    from maskwright.models.registry import ModelRegistry
     from maskwright.server.work_queue import WorkQueue
     from maskwright.server.worker import be_modest, run_worker
     from maskwright.server.workshops import open_workshop
@@ -30,10 +29,10 @@ def worker() -> None:
 
     settings = be_modest(read_settings())
     start_logging(settings)
-    ModelRegistry(settings).adapters.sweep()
     store = open_store(settings.home, settings.database_url.get_secret_value())
     try:
         workshop = open_workshop(settings, store)
+        workshop.registry.adapters.sweep()
 
         def work(owner: str, stopping: Callable[[], bool]) -> None:
             queue_due_rounds(workshop)

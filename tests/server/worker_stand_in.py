@@ -13,7 +13,7 @@ from maskwright.settings import Settings
 from maskwright.store.corrections import open_store
 from maskwright.store.rounds import RoundState, RoundStore
 
-STEPS = 40
+STEPS = 20
 
 
 def main(home: str, queue_url: str, lease_s: float, look_s: float) -> None:
