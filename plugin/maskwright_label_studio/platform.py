@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from maskwright.checks import Finding
     from maskwright.export.image_sources import ImageFetcher
     from maskwright.export.records import Format
-    from maskwright.images import Image
+    from maskwright.images import Image, Window
     from maskwright_label_studio.client import LabelStudioClient
     from maskwright_label_studio.importer import Importer
+    from maskwright_label_studio.options import ProjectOptions
     from maskwright_label_studio.simulated import SimulatedProject
 
 IMAGE_NAME, BRUSH_NAME = "image", "mask"
@@ -102,6 +103,30 @@ class LabelStudioPlatform:
 
         names = {item.name: None for control in parse_config(label_config).controls for item in control.labels}
         return tuple(names)
+
+    def label_set(self, label_config: str) -> LabelSet:
+        """The classes of a labelling configuration with their aliases and descriptors.
+
+        Raises:
+            InvalidInput: If it is not plain XML.
+        """
+        from maskwright_label_studio.config import parse_config
+
+        controls = parse_config(label_config).controls
+        return LabelSet(tuple({item.name: item for control in controls for item in control.labels}.values()))
+
+    def project_model(self, settings: Settings, server: str, number: int) -> str | None:
+        """The model URI that a project's set-up asks for, or None for the server's own."""
+        return _told_options(settings, server, number).model
+
+    def project_window(self, settings: Settings, server: str, number: int) -> Window | None:
+        """The range of values in which a project's images with more than 8 bits per sample are shown, if it has one."""
+        from maskwright.images import Window
+
+        options = _told_options(settings, server, number)
+        if options.window_level is None or options.window_width is None:
+            return None
+        return Window(options.window_level, options.window_width)
 
     def category_ids(self, label_config: str) -> dict[str, int]:
         """Category ids by class name, where every label of a labelling configuration carries its own; else empty.
@@ -184,6 +209,16 @@ class LabelStudioPlatform:
             prediction = {"model_version": found.model_version, "score": as_score(found.score), "result": result}
             document.append({"data": {IMAGE_NAME: name}, "predictions": [prediction]})
         return document
+
+
+def _told_options(settings: Settings, server: str, number: int) -> ProjectOptions:
+    """What /setup last told of a project; the defaults where it never did."""
+    from maskwright_label_studio.options import DEFAULT_OPTIONS
+    from maskwright_label_studio.projects import PROJECTS_FILE, ProjectMemory
+
+    told = ProjectMemory(settings.home / PROJECTS_FILE).of_number(number)
+    here = [one for one in told if settings.label_studio_url or one.hostname.rstrip("/") == server.rstrip("/")]
+    return here[-1].options if here else DEFAULT_OPTIONS
 
 
 def _client(settings: Settings, project: str) -> tuple[LabelStudioClient, int]:

@@ -49,6 +49,12 @@ class Platform(Protocol):
     - ``category_ids(label_config)``: category ids by class name where the configuration carries them, else nothing;
     - ``export_formats() -> Mapping[str, Format]``: formats of its own, by name.
 
+    For training rounds, beside those of ``Exporting``:
+
+    - ``label_set(label_config) -> LabelSet``: the classes with what describes them;
+    - ``project_model(settings, server, number) -> str | None``: the model URI that a project asks for;
+    - ``project_window(settings, server, number) -> Window | None``: how its images of more than 8 bits are shown.
+
     For ``maskwright import``: ``importer(settings, categories, **options)`` turns images with regions into tasks.
 
     For ``maskwright simulate``: ``simulated_project`` (``Simulating`` has the signature) plays the platform's part.

@@ -122,6 +122,22 @@ def learn_classes(
     """Fit a class head to the images and write it.
 
     Returns:
-        Its id; None if the project has one class only, or nothing to learn about several.
+        Its id; None where there is nothing to learn about classes.
+
+    Raises:
+        Cancelled: As soon as ``cancelled`` says so.
+        ModelUnavailable: If the tagger's weights are not installed.
     """
-    return None
+    from maskwright.learn.class_training import fit_class_head
+    from maskwright.models.class_heads import ClassHeadShelf
+    from maskwright.models.region_classifier import TagRegionClassifier
+    from maskwright.models.region_features import RegionFeatures
+    from maskwright.models.sentences import SentenceEncoder
+    from maskwright.models.tagger import ImageNetTagger
+
+    if not len(labels):
+        return None
+    tagger = ImageNetTagger()
+    classifier = TagRegionClassifier(tagger, SentenceEncoder())
+    head = fit_class_head(images, labels, classifier, RegionFeatures(tagger), cancelled=cancelled)
+    return None if head is None else ClassHeadShelf(settings.home / "classes").write(head)
