@@ -155,7 +155,10 @@ class SimulatedProject:
         assert self._opened is not None, "open the task first"
         prediction = self._opened.prediction
         task = self._task() | {"annotations": [], "predictions": [prediction] if prediction else []}
-        task |= {"is_labeled": False} if context is None else {"drafts": []}
+        if context is None:
+            task["is_labeled"] = False
+        else:
+            task["drafts"] = []
         body = {
             "tasks": [task], "project": self._key, "label_config": self.label_config,
             "params": {"login": None, "password": None, "context": context},
