@@ -51,16 +51,16 @@ class Predictor:
     Args:
         services: The assistant and its surroundings.
         access: How images are reached.
-        accepts: Tells which regions of a project's pre-annotations are shown.
+        shows: Tells which regions of a project's pre-annotations people see.
     """
 
     def __init__(
         self,
         services: Services,
         access: Access,
-        accepts: Callable[[Project], Callable[[Region], bool]] = everything,
+        shows: Callable[[Project], Callable[[Region], bool]] = everything,
     ) -> None:
-        self._accepts = accepts
+        self._shows = shows
         self._assistant = services.assistant
         self._observe = services.observe
         self._access = access
@@ -165,13 +165,23 @@ class Predictor:
                 )
                 yield Page(tag.name, index if tag.is_list else None, image, found)
 
-    def prediction(self, pages: Sequence[Page], config: LabelingConfig, project: Project) -> dict[str, Any]:
+    def prediction(
+        self,
+        pages: Sequence[Page],
+        config: LabelingConfig,
+        project: Project,
+        shows: Callable[[Region], bool] | None = None,
+    ) -> dict[str, Any]:
         """What is stored of the images of a task: ``result``, ``score`` and ``model_version``.
 
-        Regions that the project's mode leaves to people are not in it.
+        Args:
+            pages: From ``pages``.
+            config: The project's labelling configuration.
+            project: The project.
+            shows: Which regions are in it; None = as the project's mode says.
         """
         options = project.options
-        keeps = self._accepts(project)
+        keeps = shows or self._shows(project)
         result: list[dict[str, Any]] = []
         for page in pages:
             for region in filter(keeps, page.found.regions):

@@ -16,6 +16,7 @@ from maskwright.learn.acquisition.coreset import pooled
 from maskwright.learn.queue import Queue, QueueImage, joined, look_at
 from maskwright.models.protocols import ImageEmbedding
 from maskwright_label_studio.config import LabelingConfig
+from maskwright_label_studio.modes import Mode
 from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.predictor import Page, Predictor
 from maskwright_label_studio.projects import Project
@@ -35,16 +36,17 @@ class TaskLooker:
         predictor: Pre-annotates.
         config: The project's labelling configuration.
         project: The project as it is served.
+        mode: What people see of it.
         pace: Asked between steps.
     """
 
     def __init__(
-        self, services: Services, predictor: Predictor, config: LabelingConfig, project: Project,
+        self, services: Services, predictor: Predictor, config: LabelingConfig, project: Project, mode: Mode,
         pace: Pace,
     ) -> None:  # fmt: skip
         self._assistant = services.assistant
         self._predictor, self._config, self._project = predictor, config, project
-        self._pace = pace
+        self._mode, self._pace = mode, pace
 
     def pages(self, task: Task) -> list[Page]:
         """The task's images with what is proposed for each.
@@ -61,7 +63,7 @@ class TaskLooker:
 
     def prediction(self, pages: Sequence[Page]) -> dict[str, Any]:
         """What is stored of a task."""
-        return self._predictor.prediction(pages, self._config, self._project)
+        return self._predictor.prediction(pages, self._config, self._project, self._mode.shows)
 
     def measured(self, queue: Queue, key: str, pages: Sequence[Page], known: QueueImage | None = None) -> QueueImage:
         """What the order of the queue needs of a task.

@@ -8,6 +8,7 @@ service, so that its queue is never empty; old predictions stay stored. Then the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -74,7 +75,18 @@ class Place:
 
 @dataclass
 class PassReport:
-    """What a pass did."""
+    """What a pass did.
+
+    Attributes:
+        waiting: Tasks that nobody has labelled.
+        measured: Of these, how many were looked at.
+        stored: Predictions stored or brought up to date.
+        rescored: Predictions that only got another score.
+        failed: Tasks without a place, such as for a broken image.
+        follows: Whether the project shows the version in service, so that the order is followed.
+        listing_s: Seconds that Label Studio took to list the tasks.
+        scores: By task, the next first.
+    """
 
     waiting: int = 0
     measured: int = 0
@@ -82,6 +94,7 @@ class PassReport:
     rescored: int = 0
     failed: int = 0
     follows: bool = False
+    listing_s: float = 0.0
     scores: dict[int, float] = field(default_factory=dict, repr=False)
 
 
@@ -101,7 +114,7 @@ class QueuePass:
         self._credentials = connection_credentials(settings.username, settings.password.get_secret_value())
         database = services.store().database
         self._notes, self._rows = ProjectNotes(database), PriorityStore(database)
-        self._looker = TaskLooker(services, predictor, place.config, place.project, pace)
+        self._looker = TaskLooker(services, predictor, place.config, place.project, place.mode, pace)
         self._segmenter = services.assistant.segmenter(place.project.options.model)
         self._version = predictor.version(place.config, place.project.options)
         self._known: dict[int, Priority] = {}
@@ -118,10 +131,13 @@ class QueuePass:
             Cancelled: If the work is to end.
         """
         place = self._place
+        began = time.monotonic()
         waiting = waiting_tasks(place.client, place.number)
-        self._recall()
-        queue = self._queue(waiting)
+        labelled = labelled_tasks(place.client, place.number)
         lacking = unpredicted_tasks(place.client, place.number, self._version)
+        self.report.listing_s = time.monotonic() - began
+        self._recall()
+        queue = self._queue(waiting, labelled)
         for number in lacking & self._known.keys():
             self._known[number] = replace(self._known[number], score=None)
         self.report.waiting = len(waiting)
@@ -154,10 +170,9 @@ class QueuePass:
                 row = replace(row, score=None)
             self._known[row.task_number] = row
 
-    def _queue(self, waiting: Mapping[int, Task]) -> Queue:
+    def _queue(self, waiting: Mapping[int, Task], labelled: Mapping[int, Task]) -> Queue:
         """How the project is ordered now. Rows of tasks that wait no longer are dropped on the way."""
         place, settings = self._place, self._place.mode.settings
-        labelled = labelled_tasks(place.client, place.number)
         kept = LabelledFeatures(self._notes, place.id, self._segmenter.embedding_version)
         vectors = {n: np.asarray(row.feature) for n, row in self._known.items() if row.feature is not None}
         kept.update(labelled, vectors, lambda number: self._vector(labelled[number]))

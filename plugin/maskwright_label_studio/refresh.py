@@ -27,6 +27,7 @@ from maskwright_label_studio.access import Access
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.machine import MachineAnnotator, is_trusted
 from maskwright_label_studio.modes import Mode, Modes
+from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.patience import Patience
 from maskwright_label_studio.predictor import Predictor
@@ -39,6 +40,8 @@ from maskwright_label_studio.webhook import PLATFORM_NAME
 POLL_S = 1.0
 LOOK_EVERY_S = 60.0
 """Seconds between looks at Label Studio for tasks that came or were labelled: one request per learning project."""
+_SHARE = 20
+"""A large project on a slow server is not listed all the time: it rests so many times as long as that took."""
 _COUNTS = ("task_number", "total_annotations_number", "skipped_annotations_number")
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ class QueueRefresher:
         self._newest = -1
         self._next_look = 0.0
         self._seen: dict[str, _Seen] = {}
+        self._rests: dict[str, tuple[ProjectOptions, float]] = {}
         self._numbers: dict[str, float] = {"passes": 0, "measured": 0, "stored": 0, "rescored": 0, "annotated": 0}
 
     def start(self) -> None:
@@ -129,6 +133,9 @@ class QueueRefresher:
         """
         served = self._door.served(project)
         pace = Pace(self._superseded(project, served), lambda: self._last_click)
+        resting = self._rests.get(project.key)
+        if resting is not None and resting[0] == served.options and time.monotonic() < resting[1]:
+            return None
         found = self._place(project, served)
         if found is None:
             return None
@@ -137,6 +144,7 @@ class QueueRefresher:
             return None
         report = QueuePass(self._services, self._predictor, place, pace).run()
         annotated = self._annotate(place, pace) if automatic else 0
+        self._rests[project.key] = served.options, time.monotonic() + _SHARE * report.listing_s
         self._seen[project.key] = _Seen(seen.parts, seen.predictions + report.stored)
         with self._changed:
             for name in ("measured", "stored", "rescored"):

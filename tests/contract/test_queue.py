@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from PIL import Image as PillowImage
 from maskwright.assist.assistant import Assistant
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.services import Services
-from maskwright.errors import NotFound, Unreachable
+from maskwright.errors import Cancelled, NotFound, Unreachable
 from maskwright.settings import Settings
 from maskwright.store.priorities import PriorityStore
 from maskwright.store.project_notes import ProjectNotes
@@ -29,8 +31,10 @@ from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.machine import NOTE, is_trusted
 from maskwright_label_studio.modes import is_reviewed
+from maskwright_label_studio.options import ProjectOptions
+from maskwright_label_studio.pace import QUIET_S, Pace
 from maskwright_label_studio.projects import Project, ProjectMemory
-from maskwright_label_studio.refresh import QueueRefresher, refresher
+from maskwright_label_studio.refresh import POLL_S, QueueRefresher, refresher
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image"><Label value="{}"/>'
@@ -181,6 +185,8 @@ class Room:
         return self.services.assistant.model_version(labels)
 
     def refresh(self) -> Any:
+        """A pass, however short ago the last one was."""
+        self.refresher._rests.clear()
         return self.refresher.refresh(self.project)
 
     def learn(self, **settings: Any) -> None:
@@ -430,6 +436,60 @@ def test_what_a_person_deleted_is_not_annotated_again(room: Room, platform: Plat
     room.restart()
     room.refresh()
     assert not platform.annotations
+
+
+def until(what: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def test_the_thread_notices_by_itself_that_a_version_is_served_and_stops(room: Room, platform: Platform) -> None:
+    room.refresher.start()
+    time.sleep(1.5)
+    assert not platform.sent, "a project that never learnt is left alone"
+    room.trust()
+    until(lambda: room.refresher.state()["passes"] == 1)
+    assert len(platform.of(room.version)) == TASKS
+    room.refresher.stop()
+    assert not room.refresher.state()["running"]
+
+
+def test_a_server_that_is_not_there_is_asked_less_and_less(room: Room, platform: Platform) -> None:
+    def gone(method: str, path: str) -> None:
+        raise Unreachable("not there")
+
+    platform.before = gone
+    room.trust()
+    room.refresher.start()
+    until(lambda: room.refresher.state()["failing"])
+    platform.before = lambda method, path: None
+    until(lambda: room.refresher.state()["passes"] == 1)
+    room.refresher.stop()
+
+
+def test_work_for_a_version_ends_when_another_one_is_served(room: Room, platform: Platform) -> None:
+    def serve_other(method: str, path: str) -> None:
+        if method == "POST":
+            time.sleep(POLL_S)
+            serves.append(replace(room.project, options=ProjectOptions(model="embedded")))
+
+    serves = [room.project]
+    room.refresher._door.served = lambda project: serves[-1]  # type: ignore[method-assign]
+    platform.before = serve_other
+    with pytest.raises(Cancelled):
+        room.refresh()
+    assert 1 <= len(platform.predictions) < TASKS
+
+
+def test_background_work_rests_while_people_click_and_ends_at_once_when_told() -> None:
+    began = time.monotonic()
+    Pace(last_click=lambda: began).check()
+    assert time.monotonic() - began >= QUIET_S
+    Pace().check()
+    with pytest.raises(Cancelled):
+        Pace(lambda: True, lambda: float("inf")).check()
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1), st.floats(0, 1))
