@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from maskwright.assist.services import Notice, Services
+from maskwright.errors import MaskwrightError
 from maskwright.store.records import Event
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.servers import Servers
@@ -26,7 +27,7 @@ class LearningDoor:
     """
 
     def __init__(self, services: Services, servers: Servers) -> None:
-        self._served, self._tell = services.served, services.notice
+        self._served, self._tell, self._store = services.served, services.notice, services.store
         self._anybody = not services.settings.has_credentials
         self._servers = servers
 
@@ -51,9 +52,22 @@ class LearningDoor:
             if event.project is None:
                 continue
             if event.action == "START_TRAINING" and (event.authenticated or self._anybody):
+                self._wish(event.server, event.project)
                 self._notice(Notice(PLATFORM_NAME, event.server, event.project, "start-training"))
             elif event.action in _CORRECTING and event.authenticated:
                 self.corrected(event.server, event.project)
+
+    def _wish(self, server: str, number: int) -> None:
+        """Keep the wish for a round: the message that wakes a worker may be lost."""
+        from maskwright.learn.rounds.requests import want_training
+
+        try:
+            store = self._store()
+            row = store.find_project(PLATFORM_NAME, server, number)
+            if row is not None:  # strangers must not make projects
+                want_training(store, row.id)
+        except MaskwrightError as error:
+            log.warning("the wish for a round of project %d could not be kept: %s", number, error)
 
     def corrected(self, server: str, number: int) -> None:
         """Tell that new corrections of a project are stored. Raises nothing."""
