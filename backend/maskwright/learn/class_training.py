@@ -19,7 +19,7 @@ from maskwright.models.region_head import NONE, RegionHead
 
 MOST_EXAMPLES = 300
 """Regions of one class that are learnt from; each costs 6 kB of memory and some tens of milliseconds."""
-GUIDANCE = 8.0
+GUIDANCE = 24.0
 """Length of the weights that descriptors speak for."""
 
 
