@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.images import ImageLimits, load_image
 from maskwright.labels import LabelSet
 from maskwright.learn.acquisition.cost import Effort
@@ -180,19 +180,26 @@ class InProcessLoop:
         return [int(key) for key, _ in found[:count]]
 
     def train(self, number: int) -> TrainingEnd:
-        """See ``learn.simulate.play.Loop``."""
+        """See ``learn.simulate.play.Loop``.
+
+        Raises:
+            MaskwrightError: If the round fails; the next call trains again.
+        """
         from maskwright.learn.rounds.requests import queue_round
         from maskwright.learn.rounds.run import run_pending
         from maskwright.store.rounds import RoundState
 
         rounds, mine = self._workshop.rounds, self._project.id
-        if not any(one.number == number for one in rounds.list(mine)):
+        if len(self._done()) < number:
             queue_round(self._workshop, self._project, trigger="start-training", force=True)
         while rounds.active(mine) is not None:
             run_pending(self._workshop, f"simulation-{secrets.token_hex(8)}", project_id=mine)
             if rounds.active(mine) is not None:
                 time.sleep(_LOOK_AGAIN_S)  # until the lease of one who was killed has run out
-        ended = rounds.get(mine, number)
+        done = self._done()
+        if len(done) < number:
+            raise MaskwrightError(f"training round {number} failed: {rounds.list(mine, 1)[0].reason}")
+        ended = done[number - 1]
         undecided = ended.state is RoundState.UNDECIDED and self._simulation.promote == "always"
         taken = ended.state is RoundState.PROMOTED or (undecided and self._serve(ended))
         return TrainingEnd(str(ended.state), ended.reason, taken)
@@ -200,7 +207,7 @@ class InProcessLoop:
     def measure(self) -> Figures:
         """See ``learn.simulate.play.Loop``."""
         from maskwright.learn.gate.asking import Asking, HeldOutImage, HeldOutObject
-        from maskwright.learn.gate.measure import measure
+        from maskwright.learn.rounds.evaluation import Measurements
 
         simulation = self._simulation
         images = [
@@ -212,7 +219,21 @@ class InProcessLoop:
             for one in simulation.test
         ]
         asking = Asking(most_objects=simulation.most_objects, seed=simulation.test_seed)
-        return Figures.of(measure(self._workshop.registry.segmenter(self._uri() or self.base), images, asking))
+        segmenter = self._workshop.registry.segmenter(self._uri() or self.base)
+        kept = Measurements(self._services.settings.home / "simulation")  # image by image, for plays that are killed
+
+        def progress(done: int) -> None:
+            self._told(f"measured on {done} of {len(images)} images")
+
+        return Figures.of(kept.measured(segmenter, images, asking, progress=progress, cancelled=lambda: False))
+
+    def _done(self) -> list[Round]:
+        """The rounds that came to a verdict, oldest first, and the one that is at work."""
+        from maskwright.store.rounds import RoundState
+
+        broken = (RoundState.FAILED, RoundState.CANCELLED)
+        found = self._workshop.rounds.list(self._project.id, limit=10_000)
+        return [one for one in reversed(found) if one.state not in broken]
 
     def _serve(self, ended: Round) -> bool:
         """Serve what a round has trained without a verdict; False if it trained nothing."""

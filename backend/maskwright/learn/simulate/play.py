@@ -25,7 +25,7 @@ class TrainingEnd:
     """How a training round ended.
 
     Attributes:
-        verdict: State of the round: ``promoted``, ``refused``, ``not enough data``, ``failed``.
+        verdict: State of the round: ``promoted``, ``refused``, ``not enough data``.
         reason: Why, for a person.
         taken: Whether what it trained is served now; without enough data to judge, a play may want it all the same.
     """
@@ -43,7 +43,11 @@ class Loop(Protocol):
         ...
 
     def train(self, number: int) -> TrainingEnd:
-        """See the training through that was asked for after the batch of this number, counted from 1."""
+        """See the training through that was asked for after the batch of this number, counted from 1.
+
+        Raises:
+            MaskwrightError: If it fails.
+        """
         ...
 
     def measure(self) -> Figures:
