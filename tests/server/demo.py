@@ -10,11 +10,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from maskwright.learn.rounds.gallery import picture
 from maskwright.learn.rounds.workshop import round_folder
 from maskwright.learn.settings import LearningSettings, write_learning
 from maskwright.masks import Mask
+from maskwright.models.adapters.config import AdapterConfig
+from maskwright.models.adapters.files import AdapterCard, write_adapter
+from maskwright.models.class_heads import ClassHeadShelf
+from maskwright.models.region_head import RegionHead
 from maskwright.store.artifacts import write_atomically
 from maskwright.store.corrections import CorrectionsStore, Stored, TaskState
 from maskwright.store.priorities import Priority, PriorityStore
@@ -143,8 +148,20 @@ def _cells(seed: int) -> bytes:
     return picture(canvas, Mask.from_array(drawn), Mask.from_array(answer))
 
 
+def learn(home: Path, seed: int) -> tuple[str, str]:
+    """Ids of an adapter and of a class head, both whole and of no use."""
+    random = np.random.default_rng(seed)
+    layer = "vision_encoder.layers.0.attn.qkv.q"
+    tensors = {f"{layer}.{name}": torch.from_numpy(random.random(shape, np.float32)) for name, shape in
+               (("down", (2, 8)), ("up", (8, 2)))}  # fmt: skip
+    adapter = write_adapter(home / "adapters", tensors, AdapterCard("demo", AdapterConfig("lora", rank=2)))
+    features, prior = random.random((6, 4), np.float32), np.full((6, 3), 0.3, np.float32)
+    head = RegionHead.fit(features, [0, 1, 2, 0, 1, 2], prior, classes=CLASSES, made_for="demo")
+    return adapter, ClassHeadShelf(home / "classes").write(head)
+
+
 def add_round(
-    store: CorrectionsStore, project: int, state: RoundState, reason: str, metrics: dict[str, Any], digit: str = "a",
+    store: CorrectionsStore, project: int, state: RoundState, reason: str, metrics: dict[str, Any], *,
     base: str = BASE,
 ) -> int:  # fmt: skip
     """A round that went all its ways through the real store, and ended so; its number."""
@@ -154,8 +171,9 @@ def add_round(
     assert claimed is not None
     before = ServedRegister(store.database).current(project, base)
     snapshot = SnapshotStore(store.database).create(f"round-{project}-{queued.number}", project).name
+    adapter, classes = learn(store.database.path.parent, queued.number)
     rounds.advance(
-        claimed.id, "worker-1", RoundState.EVALUATING, adapter=digit * 32, classes="c" * 32,
+        claimed.id, "worker-1", RoundState.EVALUATING, adapter=adapter, classes=classes,
         snapshot=snapshot, served_before=before.id if before else None,
     )  # fmt: skip
     if state is RoundState.PROMOTED:
@@ -172,7 +190,7 @@ def seed(home: Path, store: CorrectionsStore) -> int:
         ProjectNotes(store.database), project, LearningSettings(mode="semi-automatic", group_field="scanner")
     )
     few = "Not enough data: 3 held-out images with 21 objects, but a verdict needs 5 images and 30 objects."
-    add_round(store, project, RoundState.UNDECIDED, few, report(1, 0.0, 0.12), "1")
+    add_round(store, project, RoundState.UNDECIDED, few, report(1, 0.0, 0.12))
     learnt = 0.0
     for number, after in ((2, 0.3), (3, 0.52), (4, 0.46), (5, 0.7), (6, 0.81), (7, 0.86)):
         metrics = report(number, learnt, after, draw_gallery(home, project, number))
@@ -180,13 +198,13 @@ def seed(home: Path, store: CorrectionsStore) -> int:
         went = f"the mean IoU over box, 1, 3 and 5 clicks went from {before:.4f} to {then:.4f} ({then - before:+.4f})"
         if after < learnt:
             reason = f"Refused: {went}, but the 90 % lower bound of that is {metrics['gain']['low']:+.4f}, not above 0"
-            add_round(store, project, RoundState.REFUSED, f"{reason} (188 objects on 24 images).", metrics, "f")
+            add_round(store, project, RoundState.REFUSED, f"{reason} (188 objects on 24 images).", metrics)
             continue
         reason = (
             f"Promoted: {went}, and the 90 % lower bound of that is {metrics['gain']['low']:+.4f} (188 objects on 24 "
             "images); no prompt type lost more than 0.01 and no class more than 0.05."
         )
-        add_round(store, project, RoundState.PROMOTED, reason, metrics, str(number))
+        add_round(store, project, RoundState.PROMOTED, reason, metrics)
         learnt = after
     random = np.random.default_rng(0)
     scores = np.sort(random.random(70))

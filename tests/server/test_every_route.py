@@ -102,7 +102,7 @@ def routes(app: Flask) -> list[tuple[str, str]]:
 
 def test_the_routes_of_label_studio_and_our_own_are_there(app):
     found = {rule for rule, _ in routes(app)}
-    assert {"/health", "/metrics", "/setup", "/predict", "/webhook", "/versions"} <= found
+    assert {"/", "/health", "/metrics", "/setup", "/predict", "/webhook", "/versions"} <= found
 
 
 def check_one(client: FlaskClient, rule: str, method: str) -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from maskwright.assist.services import Notice
 from maskwright.errors import InvalidInput
+from maskwright.learn.rounds.by_hand import promote_by_hand
 from maskwright.learn.rounds.requests import want_training
 from maskwright.learn.settings import learning_settings, write_learning
 from maskwright.server.dashboard.views import Glance, Outlook, ProjectView
 from maskwright.server.learning_state import SILENT_S
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
-from maskwright.store.rounds import RoundState, RoundStore
+from maskwright.store.rounds import RoundStore
 from maskwright.store.served import ServedRegister
 from maskwright.store.workers import WorkerRegister
 
@@ -75,6 +76,7 @@ class Actions:
 
         Raises:
             InvalidInput: If it cannot be done so; nothing was done then.
+            ModelUnavailable: If what is to be served is damaged or gone, likewise.
         """
         match action:
             case "train":
@@ -93,7 +95,10 @@ class Actions:
                 ended = RoundStore(store.database).cancel(project.row.id, number)
                 return "cancelling" if ended.state.is_active else "cancelled"
             case "promote" if number is not None:
-                return self._promote(store, project, number, confirmed=form.get("confirmed") == "yes")
+                insists = form.get("confirmed") == "yes"
+                promote_by_hand(store, self._services.settings.home, project.row.id, number, force=insists)
+                self._notify(project, "refresh")
+                return "promoted"
         raise InvalidInput(f"there is no action {action!r}")
 
     def _train(self, store: CorrectionsStore, project: ProjectView) -> str:
@@ -107,23 +112,6 @@ class Actions:
         want_training(store, project.row.id)
         self._notify(project, "start-training")
         return "asked"
-
-    def _promote(self, store: CorrectionsStore, project: ProjectView, number: int, *, confirmed: bool) -> str:
-        of = RoundStore(store.database).get(project.row.id, number)
-        if of.state.is_active or not (of.adapter or of.classes):
-            raise InvalidInput(f"round {number} has no version that could be served: it is {of.state}")
-        if of.state is not RoundState.PROMOTED and not confirmed:
-            raise InvalidInput(
-                f"round {number} was not promoted ({of.state}); tick the box that says that you want it all the same"
-            )
-        register = ServedRegister(store.database)
-        present = register.current(project.row.id, of.base)
-        if present is not None and (present.adapter, present.classes) == (of.adapter, of.classes):
-            raise InvalidInput(f"the version of round {number} is in service already")
-        reason = f"promoted from the dashboard; the gate had said: {of.state}"
-        register.put(project.row.id, of.base, of.adapter, of.classes, round_number=number, reason=reason)
-        self._notify(project, "refresh")
-        return "promoted"
 
     def _notify(self, project: ProjectView, action: Literal["start-training", "refresh"]) -> None:
         row = project.row

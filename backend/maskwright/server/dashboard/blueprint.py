@@ -90,6 +90,7 @@ class Dashboard(Blueprint):
             glance=glance,
             outlook=Outlook.of(store, project, glance.last),
             rounds=rounds,
+            shown=next((report for report in rounds.reports if report.pictures("worst")), None),
             acquisitions=NAMES,
             away=away,
             progress=Progress.of(view.active, workers_are_away=away) if view.active else None,
@@ -130,7 +131,7 @@ class Dashboard(Blueprint):
             raise NotFound("a picture of a gallery has a plain name that ends in .png")
         try:
             folder = round_folder(self._services.settings.home, project, number)
-            return send_from_directory(folder, file, mimetype="image/png", max_age=3600)
+            return send_from_directory(folder, file, mimetype="image/png")
         except NoSuchFile:
             raise NotFound(f"round {number} has no picture {file}") from None
 
@@ -165,7 +166,7 @@ class Dashboard(Blueprint):
     def failed(self, error: MaskwrightError) -> tuple[str, int]:
         """A page that says what is wrong."""
         status = error.status if error.status < 500 else 503
-        return render_template("fault.html", error=error, refused=error.status < 500), status
+        return render_template("fault.html", error=error, refused=request.method == "POST"), status
 
     def _project(self, project: int) -> tuple[CorrectionsStore, ProjectView]:
         store = self._actions.store_if_any()

@@ -63,7 +63,7 @@ def _mark(report: Report, value: float | None, words: str) -> tuple[str, str]:
 def training_charts(report: Report) -> list[Markup]:
     """Loss by step, and IoU on the validation part where it was measured."""
     steps = report.curve
-    size = (440, 220)
+    size = (560, 240)
     found = []
     loss = [Point(step, loss) for step, loss, _ in steps if loss is not None]
     iou = [Point(step, iou, "dot", f"step {step:g}: {iou:.3f}") for step, _, iou in steps if iou is not None]
