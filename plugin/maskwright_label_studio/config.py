@@ -250,5 +250,7 @@ def _labels(element: Element) -> LabelSet:
             continue
         words = [w.strip() for w in child.get("predicted_values", "").split(",")]
         words += [value] if alias and value != alias else []
-        classes[name] = LabelClass(name, aliases=tuple(dict.fromkeys(w for w in words if w)))
+        hint = child.get("hint", "").strip()
+        aliases = tuple(dict.fromkeys(w for w in words if w))
+        classes[name] = LabelClass(name, aliases, descriptors=(hint,) if hint else ())
     return LabelSet(tuple(classes.values()))

@@ -20,7 +20,9 @@ from maskwright.models.region_head import NONE, RegionHead
 MOST_EXAMPLES = 300
 """Regions of one class that are learnt from; each costs 6 kB of memory and some tens of milliseconds."""
 GUIDANCE = 24.0
-"""Length of the weights that descriptors speak for."""
+"""Length of the weights that descriptors speak for. On street scenes, of which one class was held back, 24 raised the
+class's accuracy from 0.11 to 0.19 without an example and from 0.36 to 0.57 with one, and cost the others nothing; twice
+as much raised it further, and cost them a point."""
 
 
 def fit_class_head(
