@@ -76,10 +76,13 @@ def test_changed_pixels_and_deleted_proposals_are_told_beside_what_the_proposal_
         person=None, model_version="v1",
     )  # fmt: skip
     other = replace(annotation("prediction-4", region(left, "x")), model_version="v0")
-    drawn = annotation("1", region(kept, "k"), region(left, "m"), region(box(50, 50, 60, 58), "new"), model_version="v1")
+    drawn = annotation(
+        "1", region(kept, "k"), region(left, "m"), region(box(50, 50, 60, 58), "new"), model_version="v1"
+    )
     found = only(task(drawn, predictions=(other, prediction)))
     unchanged, changed, added = (one.changed for one in found.objects)
-    assert unchanged is not None and unchanged.is_empty
+    assert unchanged is not None
+    assert unchanged.is_empty
     assert changed == left.difference(mended)
     assert added is None
     assert found.negatives == (deleted,)
@@ -98,7 +101,8 @@ def test_a_proposal_is_found_again_by_its_pixels_where_the_platform_renames_regi
 def test_an_image_emptied_by_a_person_teaches_that_the_proposals_were_wrong():
     prediction = replace(annotation("prediction-5", region(box(1, 1, 9, 9), "p")), person=None, model_version="v1")
     found = only(task(annotation("1", model_version="v1"), predictions=(prediction,)))
-    assert found.objects == () and len(found.negatives) == 1
+    assert found.objects == ()
+    assert len(found.negatives) == 1
 
 
 def test_a_proposal_that_a_neighbour_touches_is_deleted_all_the_same():
@@ -112,7 +116,8 @@ def test_uncounted_groups_are_no_objects_and_make_no_proposal_a_deleted_one():
     crowd = replace(region(box(0, 0, 30, 30), "c"), is_crowd=True)
     prediction = replace(annotation("prediction-5", region(box(5, 5, 12, 12), "p")), person=None, model_version="v1")
     found = only(task(annotation("1", crowd, model_version="v1"), predictions=(prediction,)))
-    assert found.objects == () and found.negatives == ()
+    assert found.objects == ()
+    assert found.negatives == ()
 
 
 def test_groups_come_from_the_tasks_field_and_a_missing_one_has_a_name():
