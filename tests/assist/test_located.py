@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from maskwright.images import Image, load_image
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
 from maskwright.models.classical import ClassicalSegmenter
+from maskwright.models.protocols import Evidence
 from maskwright.models.region_classifier import TagRegionClassifier
 from maskwright.models.sentences import SentenceEncoder
 from maskwright.models.tagger import ImageNetTagger
@@ -74,7 +76,11 @@ def test_a_region_mostly_beyond_the_evidence_loses_its_support():
     on_it = Mask.from_box((80, 40, 120, 80), size)
     around_it = Mask.from_box((0, 0, 192, 120), size)
     small = Mask.from_box((0, 0, 8, 8), size)
-    assert support(maps, [on_it, around_it, small])[:, 0] == pytest.approx([1.0, 400 / 5760 / 0.75, 1.0])
+    masks = [on_it, around_it, small]
+    evidence = Evidence(maps, np.zeros((0, 4), np.float32), np.zeros((0, 1), np.float32))
+    assert support(evidence, masks)[:, 0] == pytest.approx([1.0, 400 / 5760 / 0.75, 1.0])
+    learnt = replace(evidence, learnt=np.array([True]))
+    assert (support(learnt, masks) == 1).all(), "its word need not mean what people have shown"
 
 
 def test_an_image_too_small_to_show_anything_gets_an_answer():

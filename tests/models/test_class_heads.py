@@ -5,7 +5,9 @@ import pytest
 
 from maskwright.assist.assistant import Assistant
 from maskwright.assist.classifiers import Classifiers
+from maskwright.assist.preannotate import PreannotationOptions
 from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.class_heads import ClassHeadShelf
@@ -16,6 +18,7 @@ from maskwright.models.region_head import NONE, RegionHead
 from maskwright.models.registry import ModelRegistry
 from maskwright.models.sentences import SentenceEncoder
 from maskwright.models.tagger import ImageNetTagger
+from maskwright.prompts import Prompt
 from maskwright.settings import Settings
 
 NAMES = ("red", "green")
@@ -117,6 +120,29 @@ def test_a_uri_with_classes_means_the_same_segmenter_and_a_classifier_that_has_l
     assert registry.segmenter(uri) is registry.segmenter("classical")
     assert registry.describe(uri) == registry.describe("classical")
     assert registry.base_identity(uri) == registry.base_identity("classical")
+
+
+def test_pre_annotation_says_what_people_taught_and_clicks_stay_as_they_were(tmp_path, base, features, picture):
+    """Taught the wrong way round, so that nothing but the lesson can be the reason."""
+    vectors = features.describe(picture, [RED, GREEN])
+    prior = base.classify(picture, [RED, GREEN], [["red"], ["green"]])
+    head = RegionHead.fit(
+        np.repeat(vectors, 20, axis=0), np.repeat([1, 0], 20), np.repeat(prior, 20, axis=0),
+        classes=NAMES, made_for=made_for(base, features),
+    )  # fmt: skip
+    uri = f"classical+classes:{ClassHeadShelf(tmp_path / 'classes').write(head)}"
+    assistant = Assistant(Settings(_env_file=None, home=tmp_path, model="classical"), classifier=base)
+    image, labels = Image(picture, "0" * 64, "0" * 64), LabelSet.of(NAMES)
+    found = assistant.preannotate(image, labels, PreannotationOptions(score_threshold=0.2), model=uri)
+    named = {region.label: region.mask for region in found.regions}
+    assert named["green"].iou(RED) > 0.9
+    assert named["red"].iou(GREEN) > 0.9
+    assert found.model_version == assistant.model_version(labels, uri) != assistant.model_version(labels)
+    click = Prompt.from_points([(20.0, 20.0, 1)])
+    taught, plain = (assistant.answer(image, click, labels=labels, model=model) for model in (uri, None))
+    assert taught.mask == plain.mask
+    assert assistant.health()["encoder"]["encoded_images"] == 1
+    assistant.close()
 
 
 def test_the_model_version_follows_the_head_and_loads_no_network(tmp_path):

@@ -103,8 +103,12 @@ def locate_objects(
     return objects
 
 
-def support(maps: NDArray[np.float32], masks: Sequence[Mask]) -> NDArray[np.float32]:
-    """(M, C) in [0, 1]: how far the evidence within each of M masks lets it be each class; 1 where it is too small."""
+def support(evidence: Evidence, masks: Sequence[Mask]) -> NDArray[np.float32]:
+    """(M, C) in [0, 1]: how far the evidence within each of M masks lets it be each class.
+
+    1 where a mask is too small to tell, and for classes that were learnt.
+    """
+    maps = evidence.maps
     result = np.ones((len(masks), maps.shape[2]), dtype=np.float32)
     smallest = (max(maps.shape[:2]) / 7) ** 2
     for index, plane in enumerate(_coverage(masks, maps.shape[:2])):
@@ -112,6 +116,8 @@ def support(maps: NDArray[np.float32], masks: Sequence[Mask]) -> NDArray[np.floa
         if total >= smallest:
             mean = np.tensordot(plane, maps, axes=((0, 1), (0, 1))) / total
             result[index] = np.clip(mean / FULL_SUPPORT, 0, 1)
+    if evidence.learnt is not None:
+        result[:, evidence.learnt] = 1
     return result
 
 

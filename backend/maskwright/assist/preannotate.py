@@ -209,7 +209,7 @@ def _most_promising(found: Proposals, evidence: Evidence | None, most: int) -> P
     promise = found.predicted_iou * found.stability * areas**SIZE_WEIGHT
     chosen = np.argsort(-promise, kind="stable")[:most]
     if evidence is not None:
-        likely = support(evidence.maps, found.masks).max(axis=1, initial=0.0) >= UNSUPPORTED
+        likely = support(evidence, found.masks).max(axis=1, initial=0.0) >= UNSUPPORTED
         chosen = chosen[likely[chosen]]
     return found.select(np.sort(chosen).tolist())
 
@@ -228,7 +228,7 @@ def _classified(
     if classifier is not None:
         probabilities = classifier.classify(image.pixels, found.masks, [item.phrases for item in labels])
     if evidence is not None:
-        probabilities = probabilities * support(evidence.maps, found.masks)
+        probabilities = probabilities * support(evidence, found.masks)
     return [
         _region(labels, mask, float(quality), row, model_version)
         for mask, quality, row in zip(found.masks, np.clip(found.predicted_iou, 0, 1), probabilities, strict=True)

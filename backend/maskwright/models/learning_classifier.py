@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -93,8 +94,15 @@ class LearningRegionClassifier:
         return result
 
     def locate(self, image: RGB, phrases: Sequence[Sequence[str]]) -> Evidence:
-        """Where an (H, W, 3) uint8 RGB image shows each of C classes, as the classifier inside says."""
-        return self._base.locate(image, phrases)
+        """Where an (H, W, 3) uint8 RGB image shows each of C classes, as the classifier inside says.
+
+        It looks for their words, which need not mean what people have shown.
+        """
+        evidence = self._base.locate(image, phrases)
+        if self._head is None:
+            return evidence
+        counts = self._head.for_classes(self._names(phrases), self._renamed).counts
+        return replace(evidence, learnt=counts[:-1] > 0)
 
     def _names(self, phrases: Sequence[Sequence[str]]) -> list[str]:
         """The class that each group of phrases means; one that means none gets a name that no class has (blank)."""

@@ -151,11 +151,14 @@ class Evidence:
             beyond what chance would say.
         heads: (n, 4) float32 xyxy in pixels of the image: faces.
         head_classes: (n, C) float32: the probability of each class for what each face belongs to.
+        learnt: (C,) bool: classes that are known by examples, so that a lack of evidence from their words says nothing
+            against them; None = none.
     """
 
     maps: NDArray[np.float32]
     heads: NDArray[np.float32]
     head_classes: NDArray[np.float32]
+    learnt: NDArray[np.bool_] | None = None
 
 
 @runtime_checkable
