@@ -41,12 +41,15 @@ from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.acquisition.hybrid import Hybrid, relative_cost
 from maskwright.learn.acquisition.looking import proposed_regions
 from maskwright.learn.acquisition.ordering import by_priority, ranks
-from maskwright.learn.adapt import CorrectedPicture, Tuning, tune
 from maskwright.learn.clicker import click_through
 from maskwright.learn.interactive import Session
+from maskwright.learn.training.options import TrainingConfig
+from maskwright.learn.training.records import TrainingImage, TrainingObject
+from maskwright.learn.training.train import train
+from maskwright.masks import Mask
+from maskwright.models.adapters.merging import merged
 from maskwright.models.checkpoints import Fingerprints, locate
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.adapters import adapted
 from maskwright.models.embedded.network import EmbeddedNetwork
 from maskwright.models.embedded.segmenter import EmbeddedSegmenter
 from maskwright.models.embedded.weights import card, read_network
@@ -74,9 +77,15 @@ class Shown:
     """An image with its objects, encoded, and what is proposed on it."""
 
     key: str
-    picture: CorrectedPicture
+    image: NDArray[np.uint8]
+    masks: tuple[NDArray[np.bool_], ...]
     embedding: ImageEmbedding
     regions: tuple[Region, ...]
+
+    def corrected(self) -> TrainingImage:
+        """As if a person had left all of its objects."""
+        objects = tuple(TrainingObject(Mask.from_array(mask)) for mask in self.masks)
+        return TrainingImage(self.key, lambda: self.image, objects)
 
 
 def load(network: EmbeddedNetwork, description: ModelDescription) -> list[Shown]:
@@ -100,9 +109,7 @@ def load(network: EmbeddedNetwork, description: ModelDescription) -> list[Shown]
             Region(mask, "nucleus", float(score), Provenance("preannotation"))
             for mask, score in zip(proposals.masks, proposals.predicted_iou, strict=True)
         )
-        found.append(
-            Shown(listed["file_name"], CorrectedPicture(image, tuple(masks[listed["id"]])), embedding, regions)
-        )
+        found.append(Shown(listed["file_name"], image, tuple(masks[listed["id"]]), embedding, regions))
     return found
 
 
@@ -118,7 +125,7 @@ def at_one_click(segmenter: EmbeddedSegmenter, check: list[Shown], objects: int,
     """Mean IoU over seeded objects of the check half."""
     found = []
     for shown in check:
-        masks = list(shown.picture.masks)
+        masks = list(shown.masks)
         for truth in random.Random(seed).sample(masks, min(objects, len(masks))):
             found.append(click_through(truth, Session(segmenter, shown.embedding).ask, 1)[0])
     return float(np.mean(found))
@@ -153,10 +160,11 @@ def play(
             left = [measure(candidate, signals, context, pooled) for candidate in left]
         scores = function.score(left, context)
         chosen += by_priority({c.key: float(s) for c, s in zip(left, scores, strict=True)})[:BATCH]
-        adapter = tune(base, [by_key[key].picture for key in chosen], Tuning(steps=arguments.steps, seed=seed))
-        network = adapted(base, adapter)
+        lesson = [by_key[key].corrected() for key in chosen]
+        config = TrainingConfig(steps=arguments.steps, seed=seed)
+        network = merged(base, train(EmbeddedSegmenter(description, base, DEVICE), lesson, config).tensors)
         reached.append(at_one_click(EmbeddedSegmenter(description, network, DEVICE), check, arguments.objects, seed))
-        labelled.append(sum(len(by_key[key].picture.masks) for key in chosen))
+        labelled.append(sum(len(by_key[key].masks) for key in chosen))
     return reached, labelled
 
 
@@ -173,11 +181,11 @@ def signals_beside_truth(
         asked = proposed_regions(segmenter, shown.embedding, shown.regions, arguments.proposals)
         look = Look(shown.embedding, asked, shown.regions)
         measured.append(measure(Candidate(shown.key, lambda look=look: look), signals, Context(), pooled))
-        truths = random.Random(0).sample(shown.picture.masks, min(5, len(shown.picture.masks)))
+        truths = random.Random(0).sample(shown.masks, min(5, len(shown.masks)))
         curves = [click_through(truth, Session(segmenter, shown.embedding).ask, 8) for truth in truths]
         errors.append(1 - float(np.mean([curve[0] for curve in curves])))
         needed = [next((n for n, value in enumerate(curve, 1) if value >= 0.85), 9) for curve in curves]
-        clicks.append(float(np.mean(needed)) * len(shown.picture.masks))
+        clicks.append(float(np.mean(needed)) * len(shown.masks))
     print("\nrank correlation over the images with the error at 1 click")
     columns = {name: [candidate.signals[name] for candidate in measured] for name in names}
     for name, values in columns.items():

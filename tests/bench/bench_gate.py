@@ -12,28 +12,26 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from bench_adaptation import DATA, FITTED_NUCLEI, pictures, read
+from bench_adaptation import DATA, FITTED_NUCLEI, Listed, corrected, pictures, read
 from numpy.typing import NDArray
 
-from maskwright.learn.adapt import CorrectedPicture, Tuning, tune
 from maskwright.learn.gate.asking import Asking, HeldOutImage, HeldOutObject
 from maskwright.learn.gate.measure import measure
 from maskwright.learn.gate.verdict import judge
+from maskwright.learn.training.options import TrainingConfig
+from maskwright.learn.training.train import train
 from maskwright.masks import Mask
+from maskwright.models.adapters.merging import merged
 from maskwright.models.checkpoints import PACKAGED_WEIGHTS
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.adapters import adapted
 from maskwright.models.embedded.network import EmbeddedNetwork
 from maskwright.models.embedded.segmenter import EmbeddedSegmenter
 from maskwright.models.embedded.weights import read_network
 from maskwright.models.families import ModelDescription
-
-Listed = tuple[Path, list[NDArray[np.bool_]]]
 
 
 def segmenter(network: EmbeddedNetwork, version: str) -> EmbeddedSegmenter:
@@ -72,23 +70,24 @@ def verdicts(network: EmbeddedNetwork, listed: list[Listed], arguments: argparse
     """What the gate says of a useful and of a harmful adapter."""
     taught, judged = listed[: arguments.pictures], [held_out(item) for item in listed[-arguments.held_out :]]
     how = Asking(most_objects=arguments.objects, seed=arguments.seed)
-    corrected = [CorrectedPicture(read(path), tuple(masks)) for path, masks in taught]
-    moved = [CorrectedPicture(one.image, _strewn(one, arguments.seed)) for one in corrected]
+    right = [corrected(item) for item in taught]
+    moved = [corrected((path, _strewn(masks, arguments.seed))) for path, masks in taught]
     served = measure(segmenter(network, "base"), judged, how)
-    for name, lesson in (("corrected", corrected), ("shuffled masks", moved)):
+    for name, lesson in (("corrected", right), ("shuffled masks", moved)):
         began = time.perf_counter()
-        adapter = tune(network, lesson, Tuning(arguments.steps, seed=arguments.seed))
+        config = TrainingConfig(steps=arguments.steps, seed=arguments.seed)
+        learnt = train(segmenter(network, "base"), lesson, config)
         trained = time.perf_counter() - began
-        found = measure(segmenter(adapted(network, adapter), name), judged, how)
+        found = measure(segmenter(merged(network, learnt.tensors), name), judged, how)
         spent = found.encode_seconds + found.answer_seconds
         print(f"{name}: trained in {trained:.0f} s, measured in {spent:.0f} s\n  {judge(served, found).reason}")
 
 
-def _strewn(picture: CorrectedPicture, seed: int) -> tuple[NDArray[np.bool_], ...]:
+def _strewn(masks: list[NDArray[np.bool_]], seed: int) -> list[NDArray[np.bool_]]:
     """The masks of a picture, each moved to somewhere else in it."""
-    rng = np.random.default_rng([seed, len(picture.masks)])
-    height, width = picture.image.shape[:2]
-    return tuple(np.roll(m, (rng.integers(height), rng.integers(width)), (0, 1)) for m in picture.masks)
+    rng = np.random.default_rng([seed, len(masks)])
+    height, width = masks[0].shape
+    return [np.roll(m, (rng.integers(height), rng.integers(width)), (0, 1)) for m in masks]
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ FLOORS = {
     "doctor": 4, "server": 4, "scale": 4,
 }  # fmt: skip
 PLUGIN_MAY_USE = 3
-MAY_NEED_TORCH = ("maskwright.models", "maskwright.learn.adapt", "maskwright.learn.base", "maskwright.learn.training")
+MAY_NEED_TORCH = ("maskwright.models", "maskwright.learn.base", "maskwright.learn.training")
 
 
 def modules() -> dict[str, Path]:

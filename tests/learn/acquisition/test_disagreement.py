@@ -16,7 +16,8 @@ from maskwright.learn.acquisition.committee import Committee, dropout_committee
 from maskwright.learn.acquisition.disagreement import Disagreement, ious, jittered, mirrored
 from maskwright.learn.acquisition.looking import proposed_regions, without_padding
 from maskwright.masks import Mask
-from maskwright.models.embedded.adapters import adapter_tensors, with_low_rank
+from maskwright.models.adapters.attaching import attach, trained_tensors
+from maskwright.models.adapters.config import AdapterConfig
 from maskwright.models.protocols import Candidates, ImageEmbedding
 from maskwright.prompts import Prompt
 from maskwright.regions import Provenance, Region
@@ -188,8 +189,8 @@ def test_a_committee_leaves_the_network_as_it_was_and_shares_what_it_does_not_ch
 
 
 def test_low_rank_adapters_are_dropped_too(network, description, device, seen):
-    learner = with_low_rank(network, 4, 0)
-    adapter = adapter_tensors(learner)
+    learner = attach(network, AdapterConfig("lora", rank=4))
+    adapter = trained_tensors(learner)
     trained = {name: torch.full_like(t, 0.5) if name.endswith(".up") else t for name, t in adapter.items()}
     one, other = (
         dropout_committee(network, description, device, adapter=given, members=2, rate=0.3)(

@@ -12,9 +12,9 @@ from maskwright.learn.gate.asking import Asking, HeldOutImage, HeldOutObject
 from maskwright.learn.gate.measure import measure
 from maskwright.learn.gate.verdict import Verdict, judge
 from maskwright.masks import Mask
+from maskwright.models.adapters.merging import merged
 from maskwright.models.checkpoints import PACKAGED_WEIGHTS
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.adapters import adapted
 from maskwright.models.embedded.segmenter import EmbeddedSegmenter
 from maskwright.models.embedded.weights import read_network
 from maskwright.models.families import ModelDescription
@@ -59,7 +59,7 @@ def test_a_broken_adapter_is_refused_with_the_reason_and_equal_ones_gain_nothing
     }
     assert broken
     served = measure(segmenter(network, "base"), pictures, QUICK)
-    harmful = measure(segmenter(adapted(network, broken), "base+broken"), pictures, QUICK)
+    harmful = measure(segmenter(merged(network, broken), "base+broken"), pictures, QUICK)
     verdict = judge(served, harmful)
     assert verdict.outcome == "refuse"
     assert verdict.gains["iou"].high < 0
@@ -67,7 +67,7 @@ def test_a_broken_adapter_is_refused_with_the_reason_and_equal_ones_gain_nothing
     assert verdict.served == "base"
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json(), allow_nan=False))) == verdict
 
-    again = measure(segmenter(adapted(network, {}), "base"), pictures, QUICK)
+    again = measure(segmenter(merged(network, {}), "base"), pictures, QUICK)
     assert again.records == served.records
     assert judge(served, again).gains["iou"].mean == 0
     assert judge(harmful, served).outcome == "promote"

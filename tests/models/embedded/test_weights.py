@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from maskwright.errors import InvalidInput, ModelUnavailable
-from maskwright.models.embedded.adapters import adapted, adapter_tensors, with_decoder, with_low_rank
+from maskwright.models.adapters.attaching import attach, trained_tensors
+from maskwright.models.adapters.config import AdapterConfig
+from maskwright.models.adapters.merging import merged
 from maskwright.models.embedded.network import MaskDecoder
 from maskwright.models.embedded.weights import card, read_network, write_weights
 
@@ -76,30 +78,30 @@ def _decoded(network):
     return network.decoder(image, prompts)[0]
 
 
-@pytest.mark.parametrize("attach", [with_decoder, with_low_rank])
-def test_an_untrained_adapter_changes_nothing(attach, network):
-    learner = attach(network)
+@pytest.mark.parametrize("kind", ["decoder", "lora"])
+def test_an_untrained_adapter_changes_nothing(kind, network):
+    learner = attach(network, AdapterConfig(kind))
     torch.testing.assert_close(_decoded(learner), _decoded(network))
-    torch.testing.assert_close(_decoded(adapted(network, adapter_tensors(learner))), _decoded(network))
+    torch.testing.assert_close(_decoded(merged(network, trained_tensors(learner))), _decoded(network))
 
 
-@pytest.mark.parametrize("attach", [with_decoder, with_low_rank])
-def test_a_merged_adapter_answers_as_the_learner_did_and_leaves_the_base_alone(attach, network):
+@pytest.mark.parametrize("kind", ["decoder", "lora"])
+def test_a_merged_adapter_answers_as_the_learner_did_and_leaves_the_base_alone(kind, network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    learner = attach(network)
+    learner = attach(network, AdapterConfig(kind))
     generator = torch.Generator().manual_seed(1)
     for parameter in learner.parameters():
         if parameter.requires_grad:
             parameter.data += torch.randn(parameter.shape, generator=generator) * 0.02
-    merged = adapted(network, adapter_tensors(learner))
-    torch.testing.assert_close(_decoded(merged), _decoded(learner), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(_decoded(merged), _decoded(network))
+    served = merged(network, trained_tensors(learner))
+    torch.testing.assert_close(_decoded(served), _decoded(learner), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(_decoded(served), _decoded(network))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
 def test_low_rank_corrections_are_small(network):
-    count = sum(t.numel() for t in adapter_tensors(with_low_rank(network, rank=8)).values())
+    count = sum(t.numel() for t in trained_tensors(attach(network, AdapterConfig("lora", rank=8))).values())
     assert count < 70_000
 
 
@@ -114,9 +116,9 @@ def test_low_rank_corrections_are_small(network):
 )
 def test_an_adapter_of_another_network_is_refused_by_name(tensors, said, network):
     with pytest.raises(InvalidInput, match=said):
-        adapted(network, tensors)
+        merged(network, tensors)
 
 
 def test_a_rank_of_nothing_is_refused(network):
     with pytest.raises(InvalidInput, match="rank is 0"):
-        with_low_rank(network, rank=0)
+        attach(network, AdapterConfig("lora", rank=0))

@@ -75,7 +75,7 @@ def dropout_committee(
         network: The base, on the device.
         description: Of the segmenter in service, whose embeddings the members read.
         device: Where they run.
-        adapter: Trained tensors on top of the base (see ``models.embedded.adapters``).
+        adapter: Trained tensors on top of the base (see ``models.adapters``).
         members: 2 or more; each multiplies the cost of a decode.
         rate: Probability that a unit is dropped, in [0, 1).
         seed: Of the draws, 0 or more.
@@ -83,7 +83,7 @@ def dropout_committee(
     Raises:
         InvalidInput: If a number lies outside its range, or the adapter does not fit.
     """
-    from maskwright.models.embedded.adapters import adapted
+    from maskwright.models.adapters.merging import merged
     from maskwright.models.embedded.segmenter import EmbeddedSegmenter
 
     if members < 2 or not 0 <= rate < 1 or seed < 0:
@@ -97,13 +97,13 @@ def dropout_committee(
             name: _thinned(tensor, (tensor.shape[0], 1), rate, rng) if name.endswith(".down") else tensor
             for name, tensor in sorted((adapter or {}).items())
         }
-        served = adapted(network, thinned)
+        served = merged(network, thinned)
         dropped = {
             name: _thinned(parameter.detach(), (1, parameter.shape[1]), rate, rng)
             for name, parameter in sorted(served.named_parameters())
             if DROPPED.fullmatch(name)
         }
-        drawn.append(EmbeddedSegmenter(description, adapted(served, dropped), device))
+        drawn.append(EmbeddedSegmenter(description, merged(served, dropped), device))
     return Committee(drawn)
 
 
