@@ -16,12 +16,15 @@ from PIL import Image
 from maskwright.errors import NotFound
 from maskwright.labels import LabelSet
 from maskwright.learn.gate.held_out import Parts
+from maskwright.learn.rounds.requests import queue_round
+from maskwright.learn.rounds.run import run_round
 from maskwright.learn.rounds.workshop import HELD_OUT, Workshop
 from maskwright.learn.settings import LearningSettings, write_learning
 from maskwright.masks import Mask
 from maskwright.models.registry import ModelRegistry
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, Proposal, Stored, TaskState, open_store
+from maskwright.store.rounds import Round
 from maskwright_label_studio.brush import encode_brush
 from maskwright_label_studio.reader import LabelStudioReader
 
@@ -32,13 +35,13 @@ PLACES = [(28, 28), (28, 66), (28, 104), (28, 140), (82, 28), (82, 66), (82, 104
 SIZE = (112, 168)
 
 
-def drawn(number: int) -> tuple[bytes, list[Mask]]:
-    """A PNG of eight rings around dark discs on a noisy ground; an object is ring and disc together."""
+def drawn(number: int, objects: int = 8) -> tuple[bytes, list[Mask]]:
+    """A PNG of rings around dark discs on a noisy ground; an object is ring and disc together."""
     rng = np.random.default_rng(number)
     image = rng.integers(60, 110, (*SIZE, 3)).astype(np.uint8)
     ys, xs = np.mgrid[: SIZE[0], : SIZE[1]]
     masks = []
-    for y, x in PLACES:
+    for y, x in PLACES[:objects]:
         y, x, r = y + int(rng.integers(-4, 5)), x + int(rng.integers(-4, 5)), int(rng.integers(11, 17))
         distance = np.hypot(ys - y, xs - x)
         image[distance < r] = rng.integers(150, 256, 3)
@@ -100,17 +103,20 @@ class Project:
         home: Folder of the store.
         pictures: How many tasks it has.
         held_out: The last so many pictures are held out.
+        objects: On each picture.
         shuffled: Whether training pictures have the masks of another place.
     """
 
-    def __init__(self, home: Path, pictures: int = 8, held_out: int = 5, shuffled: bool = False) -> None:
+    def __init__(
+        self, home: Path, pictures: int = 8, held_out: int = 5, objects: int = 6, shuffled: bool = False
+    ) -> None:
         self.settings = Settings(home=home, device="cpu", model="embedded")
         self.store: CorrectionsStore = open_store(home)
         self.row = self.store.project(PLATFORM, SERVER, NUMBER, title="Rings", label_config=CONFIG)
         self.files: dict[str, bytes] = {}
         keys = []
         for number in range(1, pictures + 1):
-            content, masks = drawn(number)
+            content, masks = drawn(number, objects)
             if shuffled and number <= pictures - held_out:
                 masks = [Mask.from_array(np.roll(mask.to_array(), (45, 20), (0, 1))) for mask in masks]
             self.files[f"/data/upload/7/{number}.png"] = content
@@ -129,9 +135,16 @@ class Project:
         self.workshop.notes.put(self.row.id, HELD_OUT, parts.to_json())
         self.learn()
 
+    def run(self, owner: str = "tests", lease_s: float = 60.0, **options: Any) -> Round:
+        """Queue a round, claim it and run it; see ``run_round``."""
+        queue_round(self.workshop, self.row, trigger="tests", force=True)
+        claimed = self.workshop.rounds.claim(owner, lease_s)
+        assert claimed is not None
+        return run_round(claimed, self.workshop, owner, lease_s=lease_s, **options)
+
     def learn(self, **changes: Any) -> None:
         """Choose learning settings."""
-        few = {"steps": 40, "debounce_s": 0.0, "group_field": "scanner", **changes}
+        few = {"steps": 1, "debounce_s": 0.0, "group_field": "scanner", **changes}
         write_learning(self.workshop.notes, self.row.id, LearningSettings(**few))
 
 

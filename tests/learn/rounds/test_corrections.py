@@ -132,5 +132,5 @@ def test_corrections_are_read_from_label_studios_own_documents(make_project):
     (document,) = project.store.task_documents(project.row.id)
     assert json.loads(document)["annotations"]
     found = only(project.workshop.reader(project.row)(document), group_field="scanner")
-    assert (len(found.objects), found.group, found.lead_time) == (8, "a", 31.0)
+    assert (len(found.objects), found.group, found.lead_time) == (6, "a", 31.0)
     assert all(isinstance(one.mask.area, int | np.integer) and one.label == "thing" for one in found.objects)
