@@ -255,6 +255,8 @@ class QueueRefresher:
         except Cancelled:
             self._next_look = 0.0  # another version is served, unless this is the end
         except Exception as error:
+            if self._stopping:
+                return  # the store may be closed by now
             pause = self._patience.failed(project.key)
             if isinstance(error, MaskwrightError):
                 log.warning("the queue of project %s waits: %s; next attempt in %.0f s", project.key, error, pause)

@@ -17,11 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
+from typer.testing import CliRunner
 
 from maskwright.assist.assistant import Assistant
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.services import Services
 from maskwright.errors import Cancelled, NotFound, Unreachable
+from maskwright.masks import Mask
+from maskwright.regions import Provenance, Region
 from maskwright.settings import Settings
 from maskwright.store.priorities import PriorityStore
 from maskwright.store.project_notes import ProjectNotes
@@ -29,12 +32,14 @@ from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
+from maskwright_label_studio.commands import app
 from maskwright_label_studio.machine import NOTE, is_trusted
-from maskwright_label_studio.modes import is_reviewed
+from maskwright_label_studio.modes import Modes, is_reviewed
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.pace import QUIET_S, Pace
 from maskwright_label_studio.projects import Project, ProjectMemory
 from maskwright_label_studio.refresh import POLL_S, QueueRefresher, refresher
+from maskwright_label_studio.servers import Servers
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image"><Label value="{}"/>'
@@ -143,10 +148,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
     found = {}
     for number in range(1, TASKS + 1):
         rng = np.random.default_rng(number)
-        pixels = rng.integers(20, 20 + 10 * number, (96, 128, 3)).astype(np.uint8)
+        pixels = rng.integers(20, 20 + 10 * number, (48, 64, 3)).astype(np.uint8)
         for _ in range(number):
-            centre = (int(rng.integers(10, 118)), int(rng.integers(10, 86)))
-            cv2.circle(pixels, centre, 9, (200, 180, 40), -1)
+            centre = (int(rng.integers(8, 56)), int(rng.integers(8, 40)))
+            cv2.circle(pixels, centre, 6, (200, 180, 40), -1)
         file = tmp_path_factory.mktemp("images") / "image.png"
         PillowImage.fromarray(pixels).save(file)
         found[number] = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
@@ -234,7 +239,7 @@ def test_a_project_that_shows_an_earlier_version_of_the_model_is_moved(room: Roo
     assert platform.connection["title"] == "assistant"
 
 
-@pytest.mark.parametrize("shown", ["of-somebody-else", "", None])
+@pytest.mark.parametrize("shown", ["of-somebody-else", ""])
 def test_what_a_person_chose_to_be_shown_stands(room: Room, platform: Platform, shown: str | None) -> None:
     platform.project["model_version"] = shown
     assert not room.refresh().follows
@@ -262,7 +267,7 @@ def test_nothing_is_done_twice(room: Room, platform: Platform) -> None:
     assert all(method == "GET" for method, _ in platform.sent)
 
 
-@pytest.mark.parametrize("survived", range(5))
+@pytest.mark.parametrize("survived", [0, 3, 6])
 def test_a_pass_that_was_cut_short_goes_on_where_it_was(room: Room, platform: Platform, survived: int) -> None:
     calls = itertools.count()
 
@@ -365,6 +370,41 @@ def test_semi_automatic_mode_shows_only_regions_beyond_doubt(room: Room, platfor
     room.refresh()
     back = {p["task"]: len(p["result"]) for p in platform.of(room.version)}
     assert back == {task: len(result) for task, result in everything.items()}
+
+
+def test_a_task_that_is_opened_shows_what_the_mode_shows(room: Room) -> None:
+    def shown(score: float) -> bool:
+        servers = Servers(room.settings, Access(room.settings), ProjectMemory())
+        region = Region(Mask.full((4, 4)), "Cell", score, Provenance("preannotation"))
+        return Modes(room.services.store, servers).shown(room.project)(region)
+
+    room.learn(accept_threshold=0.7)
+    assert shown(0.1)
+    room.learn(mode="semi-automatic", accept_threshold=0.7)
+    assert not shown(0.69)
+    assert shown(0.71)
+    room.notes.put(room.id, "calibration", {"predicted": [0.0, 1.0], "expected": [0.0, 0.5]})
+    assert not shown(1.0), "corrections taught that such confidence means half of it"
+
+
+def test_the_command_shows_the_queue_and_can_make_it(
+    room: Room, platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(tmp_path))
+    monkeypatch.setenv("MASKWRIGHT_MODEL", "classical")
+    runner = CliRunner()
+    empty = runner.invoke(app, ["queue", "--project", str(NUMBER)])
+    assert "nothing is ordered yet" in empty.output
+    made = runner.invoke(app, ["queue", "--project", str(NUMBER), "--refresh", "--json"])
+    assert made.exit_code == 0, made.output
+    listed = orjson.loads(made.stdout)["tasks"]
+    assert [one["task"] for one in listed] == [p["task"] for p in platform.of(room.version)]
+    assert [one["place"] for one in listed] == list(range(1, TASKS + 1))
+    assert all(one["signals"] and one["model_version"] == room.version for one in listed)
+    shown = runner.invoke(app, ["queue", "--project", str(NUMBER), "--limit", "2"])
+    assert [line.split()[2] for line in shown.stdout.splitlines()] == [str(one["task"]) for one in listed[:2]]
+    unknown = runner.invoke(app, ["queue", "--project", "99"])
+    assert isinstance(unknown.exception, NotFound)
 
 
 def automatic(room: Room) -> set[int]:

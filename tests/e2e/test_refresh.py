@@ -171,6 +171,13 @@ def test_after_a_promotion_the_queue_follows_the_new_version(learning: Learning)
     assert following["id"] == first["task"]
     assert [p["model_version"] for p in following["predictions"]] == [version]
 
+    ServedRegister(learning.store.database).rollback(learning.row.id, BASE)
+    assert until(lambda: learning.version() == before)
+    until(lambda: learning.shown() == before)
+    until(lambda: sorted(p["score"] for p in learning.predictions(before) if p["task"] != done) == sorted(scores))
+    assert {p["id"]: p["result"] for p in learning.predictions(before)} == {n: p["result"] for n, p in old.items()}
+    version = before
+
     # A task that came later is pre-annotated by whoever opens it, and gets its place in the queue afterwards.
     answer = project.api.post(
         f"/api/projects/{project.id}/import",

@@ -35,6 +35,9 @@ QueueImage = Candidate
 """An image that waits: its key, and either what was measured on it or a way to look at it."""
 BATCH = 20
 """Images that are chosen one after the other, unlike each other; those behind are ordered by themselves."""
+ASKED = 6
+"""Regions of an image that are asked about. Every one costs the default order some ten decodes: on one CPU core six of
+the embedded model's take two seconds."""
 SLACK = 0.05
 """By how much the score of an image far behind in the queue may lag behind what it should be."""
 _DRAWING = ("hybrid", "bald")
@@ -49,7 +52,7 @@ def look_at(segmenter: Segmenter, embedding: ImageEmbedding, regions: Sequence[R
         embedding: Of the whole image, by it.
         regions: The pre-annotation, best first.
     """
-    return Look(embedding, proposed_regions(segmenter, embedding, regions), tuple(regions))
+    return Look(embedding, proposed_regions(segmenter, embedding, regions, ASKED), tuple(regions))
 
 
 @dataclass(frozen=True, eq=False)
