@@ -415,6 +415,12 @@ def test_settings_are_kept_and_senseless_ones_refused_whole(site, project):
     assert read_learning(notes, project) == kept
 
 
+def test_what_the_machine_annotated_is_told(site, project):
+    assert "by the machine" not in site.get(f"/projects/{project}")
+    ProjectNotes(site.store.database).put(project, "machine-annotations", {"4": 11, "5": 12})
+    assert "60 on 100 tasks, 2 by the machine" in words_of(site.get(f"/projects/{project}"))
+
+
 def test_settings_that_cannot_be_read_do_not_hide_the_project(site, project):
     ProjectNotes(site.store.database).put(project, "learning", {"mode": "from the future"})
     page = site.get(f"/projects/{project}")

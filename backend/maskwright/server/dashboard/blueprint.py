@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,14 @@ from maskwright.store.served import ServedRegister
 if TYPE_CHECKING:
     from maskwright.assist.services import Services
 
+log = logging.getLogger(__name__)
+
 _PROJECT = "/projects/<int(max=2147483647):project>"
 _ROUND = _PROJECT + "/rounds/<int(max=2147483647):number>"
 _POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
 
@@ -165,6 +167,7 @@ class Dashboard(Blueprint):
 
     def failed(self, error: MaskwrightError) -> tuple[str, int]:
         """A page that says what is wrong."""
+        log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
         status = error.status if error.status < 500 else 503
         return render_template("fault.html", error=error, refused=request.method == "POST"), status
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from maskwright.errors import InvalidInput
 from maskwright.learn.rounds.requests import WANTED, waiting
+from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.server.dashboard.report import Report
 from maskwright.server.dashboard.words import STAGES, number
@@ -97,18 +98,21 @@ class Outlook:
     Attributes:
         fresh: Corrections that the last round did not have.
         asked_at: When somebody asked for a round that has not begun, ISO 8601, or empty.
+        machine: Tasks that the machine annotated itself, of which no round learns.
     """
 
     fresh: int
     asked_at: str
+    machine: int
 
     @classmethod
     def of(cls, store: CorrectionsStore, project_id: int, last: Round | None) -> Outlook:
         """Read it."""
-        wish = ProjectNotes(store.database).get(project_id, WANTED)
+        notes = ProjectNotes(store.database)
+        wish, machine = notes.get(project_id, WANTED), notes.get(project_id, MACHINE)
         at = str(wish.get("at", "")) if isinstance(wish, dict) else ""
         is_open = bool(at) and (last is None or at > last.created_at)
-        return cls(waiting(store, project_id, last).count, at if is_open else "")
+        return cls(waiting(store, project_id, last).count, at if is_open else "", len(machine or ()))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 DASH = "–"
 MODES = {
-    "assisted": "people decide about every region",
-    "semi-automatic": "confident regions are accepted, people add the rest",
-    "automatic": "everything is accepted, people review a sample",
+    "assisted": "people see every proposal and decide",
+    "semi-automatic": "people see confident regions only and add the rest",
+    "automatic": "the machine annotates tasks beyond doubt while the last round was promoted; people review a sample",
 }
 STAGES = {
     "data": "reading corrections and images",
