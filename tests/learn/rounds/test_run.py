@@ -10,11 +10,10 @@ import pytest
 
 from maskwright.images import decode_image
 from maskwright.learn.acquisition.cost import Effort
-from maskwright.learn.gate.held_out import Parts
 from maskwright.learn.gate.verdict import Verdict
 from maskwright.learn.rounds.experience import read_calibration, read_cost
 from maskwright.learn.rounds.run import run_pending, run_round
-from maskwright.learn.rounds.workshop import HELD_OUT
+from maskwright.learn.rounds.workshop import HELD_OUT, TRAINED
 from maskwright.store.rounds import LeaseLost, RoundState
 from maskwright.store.snapshots import SnapshotStore
 
@@ -136,12 +135,12 @@ def test_if_no_image_can_be_had_the_round_says_so(small):
 
 
 def test_a_held_out_image_that_was_trained_on_ends_the_round_before_it_is_measured(small):
-    small.workshop.notes.put(
-        small.row.id, HELD_OUT, Parts((small.keys[0],), (small.keys[0], small.keys[2])).to_json()
-    )  # fmt: skip
+    small.workshop.notes.put(small.row.id, TRAINED, [small.keys[2]])
     ended = small.run()
     assert ended.state is RoundState.FAILED
+    assert "task 3" in ended.reason
     assert "trained on" in ended.reason
+    assert ended.adapter is None
 
 
 def test_one_who_cancels_is_obeyed_and_nothing_is_left_behind(small):

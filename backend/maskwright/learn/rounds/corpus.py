@@ -141,8 +141,14 @@ def _size(images: RoundImages, task: str, fetched: dict[str, ImageFile], image: 
     return fetched[image.source].size
 
 
-def shared_parts(rule: HeldOutRule, corpus: Corpus, earlier: Parts | None) -> Parts:
+def shared_parts(rule: HeldOutRule, corpus: Corpus, earlier: Parts | None, trained: Collection[str] = ()) -> Parts:
     """Which images are held out; near-duplicates go together, and what was said before stays.
+
+    Args:
+        rule: Of the project.
+        corpus: Its images.
+        earlier: What was said before.
+        trained: Keys of all images that earlier rounds have trained on.
 
     Raises:
         InvalidInput: If an image that is held out was trained on by an earlier round.
@@ -152,7 +158,7 @@ def shared_parts(rule: HeldOutRule, corpus: Corpus, earlier: Parts | None) -> Pa
     aside = set(parts.set_aside)
     names = {image.key: f"task {image.correction.task}" for image in corpus.images}
     kept = duplicate_groups([one for one in prints if one.sha256 not in aside])
-    refuse_leaks(parts.training, parts.held_out, kept, names)
+    refuse_leaks({*parts.training, *trained}, parts.held_out, kept, names)
     return parts
 
 

@@ -26,18 +26,14 @@ from maskwright.learn.rounds.images import RoundImages
 from maskwright.learn.rounds.learning import Start, learn_adapter, learn_classes, start_of, training_report
 from maskwright.learn.rounds.proposals import MOST_IMAGES, Proposed, confusion, propose, quality
 from maskwright.learn.rounds.report import by_group, comparison
-from maskwright.learn.rounds.workshop import HELD_OUT, MACHINE, Workshop
+from maskwright.learn.rounds.workshop import HELD_OUT, MACHINE, TRAINED, Workshop
 from maskwright.learn.settings import learning_settings
 from maskwright.learn.training.records import TrainingImage, TrainingProgress
 from maskwright.store.rounds import Round, RoundFields, RoundState
 from maskwright.store.served import Served
 from maskwright.store.snapshots import Snapshot, SnapshotStore
 
-_ENDS = {
-    "promote": RoundState.PROMOTED,
-    "refuse": RoundState.REFUSED,
-    "not enough data": RoundState.UNDECIDED,
-}
+_ENDS = {"promote": RoundState.PROMOTED, "refuse": RoundState.REFUSED, "not enough data": RoundState.UNDECIDED}
 
 
 @dataclass(frozen=True)
@@ -144,8 +140,10 @@ class RoundWork:
             f"{self._project.platform}/{self._project.server}/{self._project.number}", self._learning.held_out_share
         )
         told = notes.get(one.project_id, HELD_OUT)
-        parts = shared_parts(rule, corpus, None if told is None else Parts.from_json(told))
+        trained = set(notes.get(one.project_id, TRAINED) or ())
+        parts = shared_parts(rule, corpus, None if told is None else Parts.from_json(told), trained)
         notes.put(one.project_id, HELD_OUT, parts.to_json())
+        notes.put(one.project_id, TRAINED, sorted({*trained, *(image.key for image in corpus.training(parts))}))
         adapter = None if served is None else served.adapter
         return corpus, parts, start_of(self._shop.registry, one.base, adapter, self._learning)
 

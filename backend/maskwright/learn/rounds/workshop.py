@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from maskwright.models.registry import ModelRegistry
 
 
-HELD_OUT, MACHINE = "held-out", "machine-annotations"
-"""Notes of a project: its ``Parts``, and the tasks that the machine annotated itself, each with its annotation."""
+HELD_OUT, TRAINED, MACHINE = "held-out", "trained", "machine-annotations"
+"""Notes of a project: its ``Parts``; keys of all images that rounds have trained on; the tasks that the machine
+annotated itself, each with its annotation."""
 
 
 @dataclass(frozen=True, eq=False)
