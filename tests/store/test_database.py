@@ -18,7 +18,7 @@ from sqlalchemy import text
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.store.corrections import CorrectionsStore, Event, open_store
 from maskwright.store.database import Database, StoreDamaged, StoreUnavailable
-from maskwright.store.schema import metadata
+from maskwright.store.schema import REVISION, metadata
 from maskwright.store.upgrade import SchemaUnknown
 
 
@@ -199,7 +199,8 @@ def test_a_database_of_a_newer_maskwright_is_not_touched(database):
             with pytest.raises(SchemaUnknown, match="newer"):
                 Database(path=database.path)
     finally:
-        database.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'")))
+        back = text("UPDATE alembic_version SET version_num = :revision").bindparams(revision=REVISION)
+        database.write(lambda connection: connection.execute(back))
 
 
 def test_a_database_of_another_program_is_not_touched(path):
