@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.store.database import Database
 from maskwright.store.priorities import Priority
 from maskwright.store.project_notes import ProjectNotes
@@ -22,9 +23,9 @@ from maskwright_label_studio.queue_looks import CONFIDENCE
 from maskwright_label_studio.queue_pass import Place
 from maskwright_label_studio.tasks import Task
 
-NOTE = "machine-annotations"
 LEAD_TIME = 0
-"""Seconds: what tells the machine's annotations from those of people who began from the same prediction."""
+"""Seconds: what tells the machine's annotations from those of people who began from the same prediction, and from those
+that people have changed since: Label Studio adds the time that they took."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class MachineAnnotator:
 
     def __init__(self, place: Place, notes: ProjectNotes, version: str, pace: Pace) -> None:
         self._place, self._notes, self._version, self._pace = place, notes, version, pace
-        kept = notes.get(place.id, NOTE)
+        kept = notes.get(place.id, MACHINE)
         self._done: dict[str, int | None] = dict(kept) if isinstance(kept, dict) else {}
 
     def run(self, rows: Iterable[Priority]) -> int:
@@ -119,8 +120,8 @@ class MachineAnnotator:
 
     def _note(self, number: int, annotation: int | None) -> None:
         self._done[str(number)] = annotation
-        self._notes.put(self._place.id, NOTE, self._done)
+        self._notes.put(self._place.id, MACHINE, self._done)
 
     def _forget(self, number: int) -> None:
         del self._done[str(number)]
-        self._notes.put(self._place.id, NOTE, self._done)
+        self._notes.put(self._place.id, MACHINE, self._done)

@@ -53,14 +53,19 @@ class Mode:
         """Whether a region of that confidence is accepted without a person."""
         return float(self.calibration(confidence)) >= self.settings.accept_threshold
 
+    @property
+    def shows_everything(self) -> bool:
+        """Whether people see every region."""
+        return self.settings.mode != "semi-automatic"
+
     def shows(self, region: Region) -> bool:
         """Whether people see the region."""
-        return self.settings.mode != "semi-automatic" or self.is_sure(region.score)
+        return self.shows_everything or self.is_sure(region.score)
 
     @property
     def signature(self) -> str:
         """Equal for modes that show the same regions."""
-        if self.settings.mode != "semi-automatic":
+        if self.shows_everything:
             return ""
         knots = self.calibration.predicted.tobytes() + self.calibration.expected.tobytes()
         return f"{self.settings.accept_threshold} {hashlib.blake2b(knots, digest_size=8).hexdigest()}"

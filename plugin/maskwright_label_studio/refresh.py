@@ -1,8 +1,8 @@
 """The thread of a server that keeps predictions and queues of its projects up to date with what they serve.
 
 A promotion or a rollback is noticed within about a second; new labelled images, new tasks and what rounds taught of
-labelling, now and then. Projects in which nothing was ever learnt are left alone: their tasks are pre-annotated as they
-are opened, and ordered by plain confidence.
+labelling, now and then. Projects in which nothing was ever learnt, and that show people everything, are left alone:
+their tasks are pre-annotated as they are opened, and ordered by plain confidence.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class QueueRefresher:
             if row is None:
                 continue
             ended = any(not one.state.is_active for one in RoundStore(database).list(row.id, limit=2))
-            if ended or ServedRegister(database).history(row.id):
+            if ended or ServedRegister(database).history(row.id) or not Mode.of(store, row.id).shows_everything:
                 yield project
 
     def _run(self) -> None:

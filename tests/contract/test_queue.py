@@ -23,6 +23,7 @@ from maskwright.assist.assistant import Assistant
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.services import Services
 from maskwright.errors import Cancelled, NotFound, Unreachable
+from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.masks import Mask
 from maskwright.regions import Provenance, Region
 from maskwright.settings import Settings
@@ -33,7 +34,7 @@ from maskwright.store.served import ServedRegister
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.commands import app
-from maskwright_label_studio.machine import NOTE, is_trusted
+from maskwright_label_studio.machine import is_trusted
 from maskwright_label_studio.modes import Modes, is_reviewed
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.pace import QUIET_S, Pace
@@ -419,7 +420,7 @@ def test_automatic_mode_annotates_all_but_the_sample(room: Room, platform: Platf
     room.refresh()
     assert 0 < len(alone) < TASKS
     assert {a["task"] for a in platform.annotations.values()} == alone
-    assert room.notes.get(room.id, NOTE) == {str(a["task"]): a["id"] for a in platform.annotations.values()}
+    assert room.notes.get(room.id, MACHINE) == {str(a["task"]): a["id"] for a in platform.annotations.values()}
     for annotation in platform.annotations.values():
         prediction = platform.predictions[annotation["parent_prediction"]]
         assert len(annotation["result"]) == len(prediction["result"])
@@ -461,12 +462,12 @@ def test_a_crash_never_leads_to_a_second_annotation(room: Room, platform: Platfo
     platform.before = fail
     with pytest.raises(Unreachable):
         room.refresh()
-    assert list(room.notes.get(room.id, NOTE).values()) == [None]
+    assert list(room.notes.get(room.id, MACHINE).values()) == [None]
     platform.before = lambda method, path: None
     room.restart()
     room.refresh()
     assert sorted(a["task"] for a in platform.annotations.values()) == sorted(alone)
-    assert all(room.notes.get(room.id, NOTE).values())
+    assert all(room.notes.get(room.id, MACHINE).values())
 
 
 def test_what_a_person_deleted_is_not_annotated_again(room: Room, platform: Platform) -> None:
