@@ -107,6 +107,13 @@ def test_aliases_come_from_predicted_values_and_an_alias_is_what_regions_carry()
     assert (sign.name, sign.aliases) == ("s1", ("Stop sign",))
 
 
+def test_the_hint_of_a_label_says_how_its_class_looks():
+    labels = '<Label value="Husk" hint=" brown, fibrous shell "/><Label value="Pith" hint=""/>'
+    husk, pith = parse_config(view(f'<BrushLabels name="b" toName="image">{labels}</BrushLabels>')).labels_on("image")
+    assert (husk.phrases, husk.descriptors) == (("Husk",), ("brown, fibrous shell",))
+    assert pith.descriptors == ()
+
+
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), min_size=1).filter(
