@@ -536,11 +536,11 @@ class OneServer:
 def make_keeper(platform, store, tmp_path):
     made = []
 
-    def make(interval: float = 0.0, access: Any = None, url: str = SERVER + "/") -> CorrectionsKeeper:
+    def make(interval: float = 0.0, access: Any = None, url: str = SERVER + "/", **options: Any) -> CorrectionsKeeper:
         memory = ProjectMemory()
         memory.remember(Project(f"{NUMBER}.1795229145"))
         settings_ = Settings(_env_file=None, home=tmp_path, label_studio_url=url, sync_interval_s=interval)
-        made.append(CorrectionsKeeper(settings_, lambda: store, access or OneServer(platform), memory))
+        made.append(CorrectionsKeeper(settings_, lambda: store, access or OneServer(platform), memory, **options))
         made[-1].memory = memory  # type: ignore[attr-defined]
         return made[-1]
 
@@ -551,6 +551,18 @@ def make_keeper(platform, store, tmp_path):
 
 def event(action: str = "ANNOTATION_UPDATED", project: int = NUMBER, **about: Any) -> Event:
     return Event("label-studio", SERVER, action, project, **about)
+
+
+def test_the_learning_loop_is_told_of_a_comparison_that_finds_corrections_and_of_no_other(platform, make_keeper):
+    told: list[tuple[str, int]] = []
+    keeper = make_keeper(corrected=lambda server, number: told.append((server, number)))
+    keeper.compare_all()
+    assert told == [(SERVER, NUMBER)]
+    keeper.compare_all()
+    assert len(told) == 1
+    platform.edit(8, result=[{"id": "r"}])
+    keeper.compare_all()
+    assert told == [(SERVER, NUMBER)] * 2
 
 
 def test_events_are_looked_into_by_reading_just_what_they_name_and_then_forgotten(platform, store, make_keeper):
