@@ -124,27 +124,10 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Serve what a round has learnt, from the next click on."""
-    from maskwright.models.class_heads import ClassHeadShelf
-    from maskwright.store.rounds import RoundState
+    from maskwright.learn.rounds.by_hand import promote_by_hand
 
     with opened(project, server) as (workshop, row):
-        one = workshop.rounds.get(row.id, number)
-        if one.state.is_active:
-            raise InvalidInput(f"round {number} is still at work ({one.state}); wait for its end, or cancel it")
-        if one.adapter is None:
-            raise InvalidInput(f"round {number} ended without a candidate ({one.state}: {one.reason}); train again")
-        if one.state is not RoundState.PROMOTED and not force:
-            raise InvalidInput(
-                f"the gate did not let round {number} through ({one.state}: {one.reason}); "
-                "--force serves it all the same"
-            )
-        workshop.registry.adapters.summary(one.adapter)  # refused here if it is damaged, not at the next click
-        if one.classes is not None:
-            ClassHeadShelf(workshop.settings.home / "classes").read(one.classes)
-        reason = "promoted by hand" if one.state is RoundState.PROMOTED else f"promoted by hand although {one.state}"
-        served = workshop.served.put(
-            row.id, one.base, one.adapter, one.classes, round_number=one.number, reason=reason
-        )  # fmt: skip
+        served = promote_by_hand(workshop.store, workshop.settings.home, row.id, number, force=force)
     _tell(served, row, as_json)
 
 

@@ -91,7 +91,7 @@ def test_going_back_and_promoting_again_take_effect_at_once(project, call):
 
 def test_what_the_gate_refused_is_promoted_only_by_force_and_that_stays_known(project, call):
     adapter = end(project, RoundState.REFUSED)
-    assert "Refused: 1 click lost 0.1); --force" in call("rounds", "promote", "1", fails=InvalidInput)
+    assert "Refused: 1 click lost 0.1); insist (--force)" in call("rounds", "promote", "1", fails=InvalidInput)
     assert adapter in call("rounds", "promote", "1", "--force")
     assert project.workshop.served.current(project.row.id, "embedded").reason == "promoted by hand although refused"
 

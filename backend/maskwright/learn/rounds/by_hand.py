@@ -37,7 +37,7 @@ def promote_by_hand(
         raise InvalidInput(f"round {number} ended without a candidate ({one.state}: {one.reason}); train again")
     if one.state is not RoundState.PROMOTED and not force:
         raise InvalidInput(
-            f"the gate did not let round {number} through ({one.state}: {one.reason}); insist to serve it"
+            f"the gate did not let round {number} through ({one.state}: {one.reason}); insist (--force) to serve it"
         )
     register = ServedRegister(store.database)
     present = register.current(project_id, one.base)

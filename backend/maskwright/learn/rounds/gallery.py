@@ -145,11 +145,14 @@ def draw_gallery(folder: Path, segmenter: Segmenter, exhibits: Iterable[Exhibit]
         The report's ``gallery``.
     """
     rows = []
+    embeddings: dict[str, ImageEmbedding] = {}
     ordered = sorted(exhibits, key=lambda one: (-one.rank, one.image.key, one.object))
     for kind in ("worst", "disputed", "suspect"):
         for number, one in enumerate([e for e in ordered if e.kind == kind and e.rank > 0][:MOST], start=1):
             pixels, drawn = one.image.pixels(), one.image.correction.objects[one.object]
-            model = one.model or _first_click(segmenter, pixels, drawn.mask)
+            if one.model is None and one.image.key not in embeddings:
+                (embeddings[one.image.key],) = segmenter.encode([pixels])
+            model = one.model or _first_click(segmenter, embeddings[one.image.key], drawn.mask)
             name = f"{kind}-{number:02d}.png"
             write_atomically(folder / name, picture(pixels, drawn.mask, model))
             rows.append(
@@ -161,13 +164,11 @@ def draw_gallery(folder: Path, segmenter: Segmenter, exhibits: Iterable[Exhibit]
     return rows
 
 
-def _first_click(segmenter: Segmenter, pixels: RGB, truth: Mask) -> Mask:
+def _first_click(segmenter: Segmenter, embedding: ImageEmbedding, truth: Mask) -> Mask:
     wanted = truth.to_array()
     click = next_click(wanted, np.zeros_like(wanted), np.zeros_like(wanted))
     if click is None:
         return Mask.empty(truth.size)
-    embedding: ImageEmbedding
-    (embedding,) = segmenter.encode([pixels])
     answer = segmenter.decode(embedding, [Prompt.from_points([click.at_centre])], multimask_output=True)
     best = int(np.nan_to_num(answer.predicted_iou[0]).argmax())
     return segmenter.upsample(embedding, answer.low_res_logits[0, best])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ class RoundImages:
     """Images by the SHA-256 of their encoded bytes.
 
     Args:
-        folder: Of their files; :meth:`close` deletes it.
+        folder: Of their files; is made if need be.
         fetch: Finds images.
         limits: Bounds on image files.
         window: Value range of images with more than 8 bits per sample, as the annotators saw them.
@@ -88,7 +87,3 @@ class RoundImages:
         if image.sha256 != sha256:
             raise InvalidInput(f"the image {self._addresses[sha256][0]!r} was replaced while a round learnt from it")
         return image.pixels
-
-    def close(self) -> None:
-        """Delete the files."""
-        shutil.rmtree(self._folder, ignore_errors=True)

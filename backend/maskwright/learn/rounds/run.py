@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import Cancelled, MaskwrightError, NotFound
+from maskwright.learn.rounds.ends import End, forget_work
 from maskwright.learn.rounds.heartbeat import Heartbeat
-from maskwright.learn.rounds.work import End, RoundWork
+from maskwright.learn.rounds.work import RoundWork
 from maskwright.learn.rounds.workshop import Workshop
 from maskwright.store.rounds import LeaseLost, Round, RoundState
 
@@ -39,6 +40,7 @@ def run_pending(
         lease_s: For how long a round stays this process's without a word from it.
         stopping: See :func:`run_round`.
     """
+    _tidy(workshop)
     ended = []
     while not stopping() and (claimed := workshop.rounds.claim(owner, lease_s, project_id=project_id)) is not None:
         try:
@@ -104,5 +106,16 @@ def run_round(
             claimed.id, owner, end.state, reason=end.reason, verdict=end.verdict, metrics=report or None
         )
     log.info("round %d of project %d: %s. %s", ended.number, ended.project_id, ended.state, ended.reason)
-    work.close()
+    forget_work(work.folder)
     return ended
+
+
+def _tidy(workshop: Workshop) -> None:
+    """Delete the images of rounds that were given up after their process had died."""
+    for folder in workshop.settings.home.glob("rounds/*/*/images"):
+        try:
+            one = workshop.rounds.get(int(folder.parts[-3]), int(folder.parts[-2]))
+        except (ValueError, NotFound):
+            continue
+        if not one.state.is_active:
+            forget_work(folder.parent)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Unpack
 
 from maskwright.errors import MaskwrightError, NotFound
@@ -18,6 +17,7 @@ from maskwright.learn.gate.reasons import not_enough
 from maskwright.learn.gate.records import Measurement
 from maskwright.learn.gate.verdict import GateRule, judge
 from maskwright.learn.rounds.corpus import Corpus, CorpusImage, read_corpus, shared_parts
+from maskwright.learn.rounds.ends import End, end_of, nothing_to_learn
 from maskwright.learn.rounds.evaluation import Measurements, chosen
 from maskwright.learn.rounds.experience import learn_experience
 from maskwright.learn.rounds.gallery import compared_exhibits, draw_gallery, suspect_classes, suspect_outlines
@@ -33,17 +33,6 @@ from maskwright.store.rounds import Round, RoundFields, RoundState
 from maskwright.store.served import Served
 from maskwright.store.snapshots import Snapshot, SnapshotStore
 
-_ENDS = {"promote": RoundState.PROMOTED, "refuse": RoundState.REFUSED, "not enough data": RoundState.UNDECIDED}
-
-
-@dataclass(frozen=True)
-class End:
-    """How a round is to end, and why."""
-
-    state: RoundState
-    reason: str
-    verdict: dict[str, Any] | None = None
-
 
 class RoundWork:
     """One claimed round at work.
@@ -55,6 +44,7 @@ class RoundWork:
         beat: Keeps its lease, and says when to stop.
 
     Attributes:
+        folder: Of its files.
         report: What was found out so far; see ``Round.metrics``.
     """
 
@@ -62,11 +52,11 @@ class RoundWork:
         self._round, self._shop, self._owner, self._beat = claimed, workshop, owner, beat
         self._learning = learning_settings(claimed.config)
         self._project = workshop.store.project_row(claimed.project_id)
-        self._folder = workshop.folder(claimed.project_id, claimed.number)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = workshop.folder(claimed.project_id, claimed.number)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._labels = workshop.labels(self._project)
         self._images = RoundImages(
-            self._folder / "images",
+            self.folder / "images",
             workshop.images(self._project),
             ImageLimits(workshop.settings.max_image_bytes, workshop.settings.max_image_pixels),
             workshop.window(self._project),
@@ -89,7 +79,7 @@ class RoundWork:
             training = [replace(image, is_new=True) for image in training]
         self._count(corpus, parts, training)
         if not any(image.objects or image.negatives for image in training):
-            return End(RoundState.UNDECIDED, _nothing(snapshot, corpus, parts))
+            return nothing_to_learn(snapshot, corpus, parts)
         adapter = self._train(training, snapshot, served, start)
         self.report["training"] = training_report(self._shop.registry, adapter)
         seconds["train"] = float((self.report["training"] or {}).get("seconds") or 0.0)
@@ -99,13 +89,6 @@ class RoundWork:
         end = self._evaluate(corpus, parts, served, adapter, classes)
         self.report["seconds"] = seconds | {"evaluate": time.monotonic() - began}
         return end
-
-    def close(self) -> None:
-        """Delete what only a round at work needs."""
-        self._images.close()
-        for path in self._folder.iterdir():
-            if path.suffix != ".png":
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _frozen(self) -> tuple[Snapshot, Served | None]:
         """The corrections to learn from, and the version to compare with, as they were when the round began."""
@@ -194,7 +177,7 @@ class RoundWork:
             start=start,
             parent=None if served is None else served.adapter,
             snapshot=snapshot.digest,
-            checkpoint=self._folder / "training.checkpoint",
+            checkpoint=self.folder / "training.checkpoint",
             progress=progress,
             cancelled=self._beat.cancelled,
         )
@@ -235,11 +218,11 @@ class RoundWork:
         self._exhibit(corpus, found, proposed, (before, self._candidate(adapter, classes)), better)
         pairs = [pair for one in proposed[better] for pair in one.outcomes()]
         learn_experience(self._shop.notes, project, [image.correction for image in corpus.images], pairs)
-        return End(_ENDS[verdict.outcome], verdict.reason, verdict.to_json())
+        return end_of(verdict)
 
     def _measure(self, uris: tuple[str, str], drawn: list[HeldOutImage], asking: Asking) -> list[Measurement]:
         """What is measured of the model in service and of the candidate."""
-        measurements = Measurements(self._folder.parent / "measured")
+        measurements = Measurements(self.folder.parent / "measured")
         found = []
         for number, uri in enumerate(uris):
             step = self._beat.steps("evaluating", 2 * len(drawn), number * len(drawn))
@@ -271,7 +254,7 @@ class RoundWork:
             exhibits = compared_exhibits(corpus.by_key(), found[0], found[1])
             exhibits += suspect_outlines(registry.segmenter(uris[better]), found[better], images, step)
             exhibits += suspect_classes(proposed[better])
-            self.report["gallery"] = draw_gallery(self._folder, registry.segmenter(uris[1]), exhibits)
+            self.report["gallery"] = draw_gallery(self.folder, registry.segmenter(uris[1]), exhibits)
         except MaskwrightError as error:
             self._beat.check()
             self.report["problems"] = [*self.report["problems"], f"no gallery: {error}"]
@@ -284,15 +267,3 @@ class RoundWork:
 def _names_worse(before: PreannotationQuality, after: PreannotationQuality) -> bool:
     one, other = before.class_accuracy, after.class_accuracy
     return one is not None and other is not None and other < one
-
-
-def _nothing(snapshot: Snapshot, corpus: Corpus, parts: Parts) -> str:
-    if not snapshot.corrections:
-        return "Not enough data: nobody has submitted an annotation yet."
-    if not corpus.images:
-        first = f" The first problem: {corpus.problems[0]}" if corpus.problems else ""
-        return f"Not enough data: of {snapshot.tasks} annotated tasks no image could be used.{first}"
-    return (
-        f"Not enough data: of {len(corpus.images)} corrected images {len(parts.held_out)} are held out, and the others "
-        "hold no object to learn from; label more images."
-    )
