@@ -31,7 +31,7 @@ def test_a_right_and_sure_mask_costs_nothing():
 
 def test_only_the_best_of_three_masks_is_corrected_and_every_expectation():
     share = square(16, 4, 10)
-    logits = torch.stack([share - 0.2, 0.5 - share, share * 0 - 1], dim=1).requires_grad_()
+    logits = torch.stack([4 * share - 2, 2 - 4 * share, 0 * share - 1], dim=1).requires_grad_()
     iou = torch.full((1, 3), 0.5, requires_grad=True)
     answer_loss(Answers(logits, iou), share, torch.ones_like(share)).backward()
     assert logits.grad[0, 0].any()

@@ -30,8 +30,12 @@ class Pace:
 
 
 def default_adapter(trainable: Trainable, objects: int) -> AdapterConfig:
-    """The adapter of a family: its decoder; with many objects also low-rank corrections of the encoder's late third."""
-    if isinstance(trainable, EmbeddedTrainable) or objects < FEW_OBJECTS:
+    """The adapter of a family: its decoder; with many objects also low-rank corrections of the encoder's late third.
+
+    The latter on a GPU only: on a CPU every step would run a large encoder forth and back, for hours in all.
+    """
+    on_cpu = trainable.device.torch.type == "cpu"
+    if isinstance(trainable, EmbeddedTrainable) or objects < FEW_OBJECTS or on_cpu:
         return AdapterConfig("decoder")
     blocks = 1 + max(site.block for site in sites_of(trainable.network, AdapterConfig("lora")))
     return AdapterConfig("both", rank=RANK, last_blocks=ceil(blocks * _LATE))
@@ -40,5 +44,5 @@ def default_adapter(trainable: Trainable, objects: int) -> AdapterConfig:
 def default_pace(trainable: Trainable, adapter: AdapterConfig) -> Pace:
     """Steps and rate of a family."""
     if isinstance(trainable, EmbeddedTrainable):
-        return Pace(150, 6e-4)
+        return Pace(120, 6e-4)
     return Pace(400, 2e-4) if adapter.has_corrections else Pace(400, 1e-4)

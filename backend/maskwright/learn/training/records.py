@@ -76,7 +76,8 @@ class Trained:
     Attributes:
         tensors: The adapter's, on the CPU; ``models.adapters.files.write_adapter`` stores them.
         adapter: What they change.
-        curve: ``{"step", "loss", "validation_iou"}`` at every look at the validation images; the last may be None.
+        curve: ``{"step", "loss", "validation_iou"}`` at every look at the validation images, the first before the first
+            step; the loss is None there, the IoU wherever no image is spared.
         seconds: Spent in all, runs before an interruption included.
         steps: Done in all.
     """
