@@ -66,6 +66,9 @@ class Site:
     def store(self) -> Any:
         return self.opener()
 
+    def present(self, project: int) -> int:
+        return ServedRegister(self.store.database).current(project, demo.BASE).id
+
     def get(self, path: str, status: int = 200) -> str:
         answer = self.browser.get(path)
         assert answer.status_code == status, answer.text
@@ -327,7 +330,7 @@ def test_many_rounds_do_not_make_the_page_of_a_project_long(site):
 
 def test_rolling_back_serves_the_version_before_and_promoting_brings_the_newer_one_back(site, project):
     versions, register = f"/projects/{project}/versions", ServedRegister(site.store.database)
-    page = site.post(f"/projects/{project}/rollback", versions, base="embedded")
+    page = site.post(f"/projects/{project}/rollback", versions, version=site.present(project))
     assert "The version before is in service again" in page
     assert register.current(project, "embedded").round_number == 6
     page = site.post(f"/projects/{project}/rounds/7/promote", versions, confirmed="yes")
@@ -339,11 +342,20 @@ def test_rolling_back_serves_the_version_before_and_promoting_brings_the_newer_o
 def test_rolling_back_ends_at_the_base_model(site, project):
     versions, register = f"/projects/{project}/versions", ServedRegister(site.store.database)
     for _ in range(5):
-        site.post(f"/projects/{project}/rollback", versions, base="embedded")
+        site.post(f"/projects/{project}/rollback", versions, version=site.present(project))
     assert register.current(project, "embedded").uri == "embedded"
     assert "Roll back" not in site.get(versions)
-    page = site.post(f"/projects/{project}/rollback", f"/projects/{project}", 400, base="embedded")
+    page = site.post(f"/projects/{project}/rollback", f"/projects/{project}", 400, version=site.present(project))
     assert "no version to go back to" in page
+
+
+def test_a_rollback_that_is_sent_twice_goes_back_once(site, project):
+    form = {"form_token": site.token(f"/projects/{project}/versions"), "version": site.present(project)}
+    first, second = (
+        site.browser.post(f"/projects/{project}/rollback", data=form, headers=OURS).status_code for _ in range(2)
+    )
+    assert (first, second) == (303, 400)
+    assert ServedRegister(site.store.database).current(project, "embedded").round_number == 6
 
 
 def test_a_refused_candidate_is_promoted_only_by_who_says_so_twice(site, project):
@@ -431,10 +443,9 @@ def test_settings_that_cannot_be_read_do_not_hide_the_project(site, project):
 
 FILLED = st.dictionaries(
     st.sampled_from(
-        ["base", "confirmed", "mode", "review_share", "acquisition", "corrections_per_round", "group_field"]
+        ["version", "confirmed", "mode", "review_share", "acquisition", "corrections_per_round", "group_field"]
     ),
-    st.text(max_size=20)
-    | st.sampled_from(["embedded", "yes", "1e999", "-1", "9" * 400, "automatic", "\0", "a" * 5000]),
+    st.text(max_size=20) | st.sampled_from(["1", "7", "yes", "1e999", "-1", "9" * 400, "automatic", "\0", "a" * 5000]),
 )
 FORMS = st.sampled_from(["train", "settings", "rollback", "rounds/7/promote", "rounds/4/promote", "rounds/9/cancel"])
 
@@ -472,7 +483,7 @@ def test_no_form_however_it_is_filled_in_is_a_fault_of_ours(site, project):
 )
 def test_a_form_of_a_foreign_page_does_nothing(site, project, headers, change):
     token = site.token(f"/projects/{project}")
-    sent = {"form_token": token, "base": "embedded"} | change
+    sent = {"form_token": token, "version": site.present(project)} | change
     answer = site.browser.post(f"/projects/{project}/rollback", data=sent, headers=headers)
     assert answer.status_code == 403
     assert "nothing was done" in answer.text
@@ -481,7 +492,7 @@ def test_a_form_of_a_foreign_page_does_nothing(site, project, headers, change):
 
 def test_the_token_of_one_browser_is_of_no_use_in_another_nor_after_a_restart(site, project):
     token = site.token(f"/projects/{project}")
-    path, data = f"/projects/{project}/rollback", {"form_token": token, "base": "embedded"}
+    path, data = f"/projects/{project}/rollback", {"form_token": token, "version": site.present(project)}
     assert site.app.test_client().post(path, data=data, headers=OURS).status_code == 403
     restarted = create_app(site.services, Metrics(), []).test_client()
     cookie = site.browser.get_cookie("maskwright-forms")
@@ -505,7 +516,9 @@ def test_nothing_is_shown_or_done_without_the_credentials_of_the_server(tmp_path
     picture = f"/projects/{project}/rounds/7/gallery/worst-01.png"
     for path in [*pages(project), picture, "/dashboard/style.css"]:
         assert guarded.browser.get(path).status_code == 401
-    answer = guarded.browser.post(f"/projects/{project}/rollback", data={"base": "embedded"}, headers=OURS)
+    answer = guarded.browser.post(
+        f"/projects/{project}/rollback", data={"version": guarded.present(project)}, headers=OURS
+    )
     assert answer.status_code == 401
     assert guarded.browser.get(picture, headers=basic("u", "p")).status_code == 200
     assert all(value != "p" for value in re.findall(r'value="([^"]*)"', guarded.browser.get("/").text))

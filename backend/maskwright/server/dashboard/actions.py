@@ -87,10 +87,7 @@ class Actions:
                 write_learning(ProjectNotes(store.database), project.row.id, settings)
                 return "saved"
             case "rollback":
-                base = form.get("base", "")
-                ServedRegister(store.database).rollback(project.row.id, base, "rolled back from the dashboard")
-                self._notify(project, "refresh")
-                return "rolled-back"
+                return self._rollback(store, project, form.get("version", ""))
             case "cancel" if number is not None:
                 ended = RoundStore(store.database).cancel(project.row.id, number)
                 return "cancelling" if ended.state.is_active else "cancelled"
@@ -112,6 +109,15 @@ class Actions:
         want_training(store, project.row.id)
         self._notify(project, "start-training")
         return "asked"
+
+    def _rollback(self, store: CorrectionsStore, project: ProjectView, seen: str) -> str:
+        # Of a form sent twice, or by two people, the second would go back one version further than anybody saw.
+        present = next((version for version in project.serving if str(version.id) == seen), None)
+        if present is None:
+            raise InvalidInput("another version is in service by now; look at the versions again before you go back")
+        ServedRegister(store.database).rollback(project.row.id, present.base)
+        self._notify(project, "refresh")
+        return "rolled-back"
 
     def _notify(self, project: ProjectView, action: Literal["start-training", "refresh"]) -> None:
         row = project.row
