@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from maskwright.assist.services import Services
 from maskwright.errors import Cancelled, MaskwrightError, ModelUnavailable, NotFound
 from maskwright.learn.acquisition.candidates import Context
@@ -32,7 +30,7 @@ from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.queue_looks import TaskLooker
-from maskwright_label_studio.queue_rows import image_of, is_measured, row_of
+from maskwright_label_studio.queue_rows import Rows
 from maskwright_label_studio.queue_tasks import (
     follow_version,
     labelled_tasks,
@@ -43,7 +41,6 @@ from maskwright_label_studio.queue_tasks import (
 )
 from maskwright_label_studio.tasks import Task
 
-NOTE = "queue"
 AT_ONCE = 2 * BATCH
 """Tasks that are measured before any of them is told to Label Studio: among so many the next ones are chosen."""
 
@@ -113,13 +110,12 @@ class QueuePass:
         settings = services.settings
         self._credentials = connection_credentials(settings.username, settings.password.get_secret_value())
         database = services.store().database
-        self._notes, self._rows = ProjectNotes(database), PriorityStore(database)
+        self._notes, self._priorities = ProjectNotes(database), PriorityStore(database)
         self._looker = TaskLooker(services, predictor, place.config, place.project, place.mode, pace)
         self._segmenter = services.assistant.segmenter(place.project.options.model)
         self._version = predictor.version(place.config, place.project.options)
+        self._rows = Rows(self._version, self._segmenter.embedding_version, place.mode.signature)
         self._known: dict[int, Priority] = {}
-        self._before: dict[int, float] = {}
-        self._shows_other = False
         self._predictions: dict[int, Mapping[str, Any]] = {}
         self.report = PassReport()
 
@@ -136,12 +132,14 @@ class QueuePass:
         labelled = labelled_tasks(place.client, place.number)
         lacking = unpredicted_tasks(place.client, place.number, self._version)
         self.report.listing_s = time.monotonic() - began
-        self._recall()
+        self._known = {row.task_number: row for row in self._priorities.list(place.id)}
         queue = self._queue(waiting, labelled)
+        before = {number: row.score for number, row in self._known.items() if row.score is not None}
         for number in lacking & self._known.keys():
             self._known[number] = replace(self._known[number], score=None)
         self.report.waiting = len(waiting)
-        open_ones = [n for n in sorted(waiting, key=self._place_before) if not self._is_done(queue, n)]
+        in_old_order = sorted(waiting, key=lambda number: (before.get(number, 1.0), number))
+        open_ones = [number for number in in_old_order if not self._is_done(queue, number)]
         for start in range(0, len(open_ones), AT_ONCE):
             for number in open_ones[start : start + AT_ONCE]:
                 self._measure(queue, waiting[number])
@@ -149,37 +147,18 @@ class QueuePass:
         scores = self._ordered(queue, waiting)
         self._rescore(scores)
         self._follow()
-        self._notes.put(place.id, NOTE, self._state())
         self.report.scores = scores
         return self.report
-
-    def _state(self) -> dict[str, str]:
-        return {"embedding_version": self._segmenter.embedding_version, "shown": self._place.mode.signature}
-
-    def _recall(self) -> None:
-        """What earlier passes wrote down that still holds."""
-        before = self._notes.get(self._place.id, NOTE)
-        before = before if isinstance(before, dict) else {}
-        state = self._state()
-        self._shows_other = before.get("shown", "") != state["shown"]
-        for row in self._rows.list(self._place.id):
-            self._before[row.task_number] = 1.0 if row.score is None else row.score
-            if before.get("embedding_version") != state["embedding_version"]:
-                row = replace(row, feature=None)
-            if self._shows_other:
-                row = replace(row, score=None)
-            self._known[row.task_number] = row
 
     def _queue(self, waiting: Mapping[int, Task], labelled: Mapping[int, Task]) -> Queue:
         """How the project is ordered now. Rows of tasks that wait no longer are dropped on the way."""
         place, settings = self._place, self._place.mode.settings
         kept = LabelledFeatures(self._notes, place.id, self._segmenter.embedding_version)
-        vectors = {n: np.asarray(row.feature) for n, row in self._known.items() if row.feature is not None}
+        gone = {number: self._rows.image(row).feature for number, row in self._known.items() if number not in waiting}
+        vectors = {number: feature for number, feature in gone.items() if feature is not None}
         kept.update(labelled, vectors, lambda number: self._vector(labelled[number]))
-        gone = self._known.keys() - waiting.keys()
-        self._rows.forget(place.id, gone)
         for number in gone:
-            del self._known[number]
+            self._forget(number)
         context = Context(
             seed=settings.seed,
             batch=BATCH,
@@ -198,15 +177,9 @@ class QueuePass:
             log.info("labelled task %s is left out of the order: %s", task.id, error)
             return None
 
-    def _place_before(self, number: int) -> tuple[float, int]:
-        return self._before.get(number, 1.0), number
-
-    def _is_stored(self, number: int) -> bool:
-        row = self._known.get(number)
-        return row is not None and row.model_version == self._version and row.score is not None
-
     def _is_done(self, queue: Queue, number: int) -> bool:
-        return self._is_stored(number) and is_measured(self._known[number], queue, self._version)
+        row = self._known.get(number)
+        return self._rows.is_stored(row) and self._rows.is_measured(row, queue)
 
     def _measure(self, queue: Queue, task: Task) -> None:
         number = task.id
@@ -214,32 +187,35 @@ class QueuePass:
         row = self._known.get(number)
         try:
             pages = self._looker.pages(task)
-            known = None if row is None else image_of(row, self._version)
+            known = None if row is None else self._rows.image(row)
             found = self._looker.measured(queue, str(number), pages, known)
         except (Cancelled, ModelUnavailable):
             raise
         except MaskwrightError as error:
             log.warning("task %s has no place in the queue: %s", number, error)
-            self._drop(number)
+            self._fail(number)
             return
         except Exception:
             # One image must not cost the others their places, whatever is wrong with it.
             log.exception("task %s has no place in the queue", number)
-            self._drop(number)
+            self._fail(number)
             return
         self._predictions[number] = self._looker.prediction(pages)
-        self._keep(row_of(number, found, self._version, queue))
+        self._keep(self._rows.measured(number, found, queue, row))
         self.report.measured += 1
 
-    def _drop(self, number: int) -> None:
-        self._known.pop(number, None)
-        self._rows.forget(self._place.id, [number])
+    def _fail(self, number: int) -> None:
+        self._forget(number)
         self.report.failed += 1
+
+    def _forget(self, number: int) -> None:
+        if self._known.pop(number, None) is not None:
+            self._priorities.forget(self._place.id, [number])
 
     def _ordered(self, queue: Queue, waiting: Mapping[int, Task]) -> dict[int, float]:
         """Scores of the tasks measured under this version, the next first."""
         rows = [self._known[number] for number in waiting if number in self._known]
-        images = [image_of(row, self._version) for row in rows if is_measured(row, queue, self._version)]
+        images = [self._rows.image(row) for row in rows if self._rows.is_measured(row, queue)]
         return {int(key): score for key, score in queue.order(images)}
 
     def _tell(self, scores: Mapping[int, float]) -> None:
@@ -247,11 +223,12 @@ class QueuePass:
         for number in [number for number in scores if number in self._predictions]:
             self._pace.check()
             prediction = {**self._predictions.pop(number), "score": scores[number]}
+            row, place = self._known[number], self._place
             with _one_task(number):
                 if put_prediction(
-                    self._place.client, self._place.number, number, prediction, regions_too=self._shows_other
+                    place.client, place.number, number, prediction, regions_too=self._rows.shows_other(row)
                 ):
-                    self._keep(replace(self._known[number], score=scores[number]))
+                    self._keep(self._rows.stored(row, scores[number]))
                     self.report.stored += 1
                     if self.report.stored == BATCH:
                         self._follow()
@@ -260,8 +237,8 @@ class QueuePass:
         self._follow()
 
     def _rescore(self, scores: Mapping[int, float]) -> None:
-        stored = {str(n): row.score for n in scores if (row := self._known[n]).score is not None}
-        for key in moved(stored, {str(n): score for n, score in scores.items()}, BATCH):  # type: ignore[arg-type]
+        stored = {str(n): s for n in scores if (s := self._known[n].score) is not None}
+        for key in moved(stored, {str(n): score for n, score in scores.items()}, BATCH):
             number = int(key)
             self._pace.check()
             with _one_task(number):
@@ -270,7 +247,7 @@ class QueuePass:
                     self.report.rescored += 1
 
     def _follow(self) -> None:
-        if not self.report.follows and any(self._is_stored(number) for number in self._known):
+        if not self.report.follows and any(map(self._rows.is_stored, self._known.values())):
             place = self._place
             self.report.follows = follow_version(
                 place.client, place.number, self._version, place.base_name, self._credentials
@@ -278,7 +255,7 @@ class QueuePass:
 
     def _keep(self, row: Priority) -> None:
         self._known[row.task_number] = row
-        self._rows.put(self._place.id, [row])
+        self._priorities.put(self._place.id, [row])
 
 
 @contextmanager

@@ -1,8 +1,15 @@
-"""Measured tasks as the store keeps them, and back."""
+"""Measured tasks as the store keeps them, and back.
+
+Beside the effort a row keeps under which conditions it holds: a signal that says nothing of an image is not stored, so
+the names of all that were measured are; a vector is comparable only with those of its encoder; and a stored prediction
+shows what the project's mode showed then.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,34 +17,72 @@ from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.queue import Queue, QueueImage
 from maskwright.store.priorities import Priority
 
-_ASKED = "signals"
-"""Beside the effort: names of what was measured, for a signal that says nothing of an image is not stored."""
+_ASKED, _ENCODER, _SHOWN = "signals", "encoder", "shown"
 
 
-def row_of(number: int, image: QueueImage, version: str, queue: Queue) -> Priority:
-    """The row of a task that was measured under this version; without a score, since Label Studio has none yet."""
-    effort = image.effort or Effort(0)
-    return Priority(
-        number,
-        None,
-        dict(image.signals),
-        None if image.feature is None else [float(value) for value in image.feature],
-        {**asdict(effort), _ASKED: list(queue.signals)},
-        version,
-    )
+@dataclass(frozen=True)
+class Rows:
+    """Reads and writes rows under one version of the models.
+
+    Attributes:
+        version: The model version in service.
+        encoder: Its embedding version.
+        shown: What the project's mode shows, see ``Mode.signature``.
+    """
+
+    version: str
+    encoder: str
+    shown: str
+
+    def measured(self, number: int, image: QueueImage, queue: Queue, before: Priority | None) -> Priority:
+        """The row of a task that was measured now; without a score, since Label Studio has none yet."""
+        kept = {} if before is None else {key: value for key, value in _about(before).items() if key == _SHOWN}
+        about = {**asdict(image.effort or Effort(0)), _ASKED: list(queue.signals), _ENCODER: self.encoder}
+        same_version = before is not None and before.model_version == self.version
+        return Priority(
+            number,
+            None,
+            dict(image.signals),
+            None if image.feature is None else [float(value) for value in image.feature],
+            about | (kept if same_version else {}),
+            self.version,
+        )
+
+    def stored(self, row: Priority, score: float) -> Priority:
+        """The row of a task whose prediction is stored with that score, and shows what is shown now."""
+        return replace(row, score=score, effort={**_about(row), _SHOWN: self.shown})
+
+    def is_stored(self, row: Priority | None) -> bool:
+        """Whether Label Studio has this version's prediction of a task, as it should be but for its score."""
+        if row is None or row.model_version != self.version or row.score is None:
+            return False
+        return _about(row).get(_SHOWN) == self.shown
+
+    def shows_other(self, row: Priority | None) -> bool:
+        """Whether this version's prediction of a task, if there is one, may show other regions than it should."""
+        if row is None or row.model_version != self.version or _SHOWN not in _about(row):
+            return self.shown != ""  # made for whoever opened the task, under a mode that is not known
+        return bool(_about(row)[_SHOWN] != self.shown)
+
+    def image(self, row: Priority) -> QueueImage:
+        """What a row tells now: under another version, what the image shows; with another encoder, nothing."""
+        key, about = str(row.task_number), dict(_about(row))
+        feature = None
+        if row.feature is not None and about.get(_ENCODER) == self.encoder:
+            feature = np.asarray(row.feature, dtype=np.float32)
+        if row.model_version != self.version or _ASKED not in about:
+            return QueueImage(key, feature=feature)
+        unsaid = dict.fromkeys(about[_ASKED], float("nan"))
+        effort = Effort(*(about[name] for name in ("regions", "predicted_iou", "size")))
+        return QueueImage(key, signals=unsaid | row.signals, feature=feature, effort=effort)
+
+    def is_measured(self, row: Priority | None, queue: Queue) -> bool:
+        """Whether a row holds all that the order needs of its task."""
+        if row is None:
+            return False
+        image = self.image(row)
+        return image.feature is not None and image.effort is not None and set(queue.signals) <= image.signals.keys()
 
 
-def image_of(row: Priority, version: str) -> QueueImage:
-    """What a row tells under this version: of another one's, what the image shows."""
-    feature = None if row.feature is None else np.asarray(row.feature, dtype=np.float32)
-    if row.model_version != version or row.effort is None:
-        return QueueImage(str(row.task_number), feature=feature)
-    effort = dict(row.effort)
-    unsaid = dict.fromkeys(effort.pop(_ASKED, ()), float("nan"))
-    return QueueImage(str(row.task_number), signals=unsaid | row.signals, feature=feature, effort=Effort(**effort))
-
-
-def is_measured(row: Priority, queue: Queue, version: str) -> bool:
-    """Whether a row holds all that the order needs of its task under this version."""
-    image = image_of(row, version)
-    return image.feature is not None and image.effort is not None and set(queue.signals) <= image.signals.keys()
+def _about(row: Priority) -> Mapping[str, Any]:
+    return row.effort or {}
