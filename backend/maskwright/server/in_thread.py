@@ -49,3 +49,4 @@ def server_in_thread(settings: Settings) -> Iterator[tuple[str, Services]]:
         tell_blueprints(app, "close")
         services.jobs.close()
         services.assistant.close()
+        services.store.close()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Promote = Literal["gate", "always"]
 _LOOK_AGAIN_S = 1.0
+_WISH_S = 5.0
+"""The server keeps a wish for training just after it has answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,13 +187,12 @@ class InProcessLoop:
         Raises:
             MaskwrightError: If the round fails; the next call trains again.
         """
-        from maskwright.learn.rounds.requests import queue_round
         from maskwright.learn.rounds.run import run_pending
         from maskwright.store.rounds import RoundState
 
         rounds, mine = self._workshop.rounds, self._project.id
         if len(self._done()) < number:
-            queue_round(self._workshop, self._project, trigger="start-training", force=True)
+            self._queue()
         while rounds.active(mine) is not None:
             run_pending(self._workshop, f"simulation-{secrets.token_hex(8)}", project_id=mine)
             if rounds.active(mine) is not None:
@@ -226,6 +227,17 @@ class InProcessLoop:
             self._told(f"measured on {done} of {len(images)} images")
 
         return Figures.of(kept.measured(segmenter, images, asking, progress=progress, cancelled=lambda: False))
+
+    def _queue(self) -> None:
+        """Queue a round as a worker does that START_TRAINING has woken."""
+        from maskwright.learn.rounds.requests import queue_due_rounds, queue_round
+
+        until = time.monotonic() + _WISH_S
+        while not queue_due_rounds(self._workshop):
+            if time.monotonic() >= until:  # after a round that failed there is nothing new, yet everything to do
+                queue_round(self._workshop, self._project, trigger="again", force=True)
+                return
+            time.sleep(0.05)
 
     def _done(self) -> list[Round]:
         """The rounds that came to a verdict, oldest first, and the one that is at work."""

@@ -12,6 +12,7 @@ from maskwright.cli import main
 from maskwright.learn.rounds.corrections import corrections_of
 from maskwright.masks import Mask
 from maskwright.store.corrections import open_store
+from maskwright.store.rounds import RoundStore
 from maskwright_label_studio.reader import LabelStudioReader
 
 PICTURES, OBJECTS = 6, 3
@@ -88,6 +89,7 @@ def test_a_project_is_played_from_zero_through_the_doors_of_the_server(simulated
     store = open_store(work / "home")
     (row,) = store.projects()
     reader = LabelStudioReader(row.label_config)
+    assert [one.trigger for one in RoundStore(store.database).list()] == ["asked for"] * 2, "START_TRAINING did it"
     corrections = [one for text in store.task_documents(row.id) for one in corrections_of(reader(text))[0]]
     proposed = {version for text in store.task_documents(row.id) for version in versions(reader(text))}
     store.close()
