@@ -130,5 +130,7 @@ class ServerPresence:
         """Give the share back."""
         with contextlib.suppress(SQLAlchemyError):
             if not self._connection.closed:
+                # Said, for the server sees only after a while that a connection was closed.
+                self._connection.execute(text("SELECT pg_advisory_unlock_all()"))
                 self._connection.detach()  # closed below rather than pooled: the lock is the connection's
                 self._connection.close()
