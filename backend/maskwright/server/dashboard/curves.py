@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from maskwright.server.dashboard.charts import Bar, Line, Point, interval_chart, line_chart
 from maskwright.server.dashboard.report import Compared, Group, Report
-from maskwright.server.dashboard.words import count, figure, prompt, signed
+from maskwright.server.dashboard.words import count, figure, prompt
 from maskwright.store.rounds import RoundState
 
 _PROMPTS = {"iou_box": "box", "iou_5": "5 clicks", "iou_3": "3 clicks", "iou_1": "1 click"}
@@ -107,7 +107,7 @@ def group_chart(groups: Sequence[Group], field: str) -> Markup | None:
             group.error,
             group.low,
             group.high,
-            f"{signed(group.error).lstrip('+')} · {count(group.objects)} objects",
+            f"{figure(group.error)} · {count(group.objects)} objects",
             "bad" if least is not None and group.low is not None and group.low > least else "",
         )
         for group in groups[:_MOST_BARS]
