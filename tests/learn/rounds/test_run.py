@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from maskwright.errors import InvalidInput
 from maskwright.images import decode_image
 from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.gate.verdict import Verdict
@@ -208,6 +209,15 @@ def test_a_fault_nobody_foresaw_ends_the_round_as_failed(small):
     assert ended.state is RoundState.FAILED
     assert "ZeroDivisionError" in ended.reason
     assert run_pending(small.workshop, "another") == []
+
+
+def test_a_project_that_cannot_be_worked_on_ends_its_round_with_the_reason(small):
+    def labels(project):
+        raise InvalidInput("the labelling configuration is no XML")
+
+    object.__setattr__(small.workshop, "labels", labels)
+    ended = small.run()
+    assert (ended.state, ended.reason) == (RoundState.FAILED, "the labelling configuration is no XML")
 
 
 def test_a_served_adapter_that_was_cut_short_is_refused_by_name(small):

@@ -44,15 +44,15 @@ def nothing_to_learn(snapshot: Snapshot, corpus: Corpus, parts: Parts) -> End:
         reason = f"of {snapshot.tasks} annotated tasks no image could be used.{first}"
     else:
         reason = (
-            f"of {len(corpus.images)} corrected images {len(parts.held_out)} are held out, and the others hold nothing "
-            "to learn from; label more images."
+            f"of {len(corpus.images)} corrected images {len(parts.held_out)} are held out, and the others hold no "
+            "object to learn from; label more images."
         )
     return End(RoundState.UNDECIDED, f"Not enough data: {reason}")
 
 
 def forget_work(folder: Path) -> None:
     """Delete what only a round at work needs; its pictures stay."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix != ".png":

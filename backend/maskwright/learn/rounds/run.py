@@ -81,10 +81,10 @@ def run_round(
     """
     rounds = workshop.rounds
     beat = Heartbeat(rounds, claimed.id, owner, lease_s, told=progress, asked=cancelled, stopping=stopping)
-    work = RoundWork(claimed, workshop, owner, beat)
+    report: dict[str, Any] = dict(claimed.metrics)
     try:
         with beat:
-            end = work.run()
+            end = RoundWork(claimed, workshop, owner, beat, report).run()
     except Cancelled:
         if beat.lost:
             raise LeaseLost("the round was taken over by another process, or ended, while it ran here") from None
@@ -98,7 +98,6 @@ def run_round(
     except Exception as error:
         log.exception("round %d of project %d failed", claimed.number, claimed.project_id)
         end = End(RoundState.FAILED, f"it failed ({type(error).__name__}); the log of who ran it tells more")
-    report = work.report
     if end.state is RoundState.PROMOTED and end.verdict is not None:
         ended, _ = rounds.promote(claimed.id, owner, reason=end.reason, verdict=end.verdict, metrics=report)
     else:
@@ -106,7 +105,7 @@ def run_round(
             claimed.id, owner, end.state, reason=end.reason, verdict=end.verdict, metrics=report or None
         )
     log.info("round %d of project %d: %s. %s", ended.number, ended.project_id, ended.state, ended.reason)
-    forget_work(work.folder)
+    forget_work(workshop.folder(ended.project_id, ended.number))
     return ended
 
 

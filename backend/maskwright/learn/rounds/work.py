@@ -20,7 +20,13 @@ from maskwright.learn.rounds.corpus import Corpus, CorpusImage, read_corpus, sha
 from maskwright.learn.rounds.ends import End, end_of, nothing_to_learn
 from maskwright.learn.rounds.evaluation import Measurements, chosen
 from maskwright.learn.rounds.experience import learn_experience
-from maskwright.learn.rounds.gallery import compared_exhibits, draw_gallery, suspect_classes, suspect_outlines
+from maskwright.learn.rounds.gallery import (
+    MOST_LOOKED_AT,
+    compared_exhibits,
+    draw_gallery,
+    suspect_classes,
+    suspect_outlines,
+)
 from maskwright.learn.rounds.heartbeat import Heartbeat
 from maskwright.learn.rounds.images import RoundImages
 from maskwright.learn.rounds.learning import Start, learn_adapter, learn_classes, start_of, training_report
@@ -42,26 +48,26 @@ class RoundWork:
         workshop: Where it is run.
         owner: Who claimed it.
         beat: Keeps its lease, and says when to stop.
+        report: Where to write what is found out; see ``Round.metrics``. What is in it already stays.
 
-    Attributes:
-        folder: Of its files.
-        report: What was found out so far; see ``Round.metrics``.
+    Raises:
+        MaskwrightError: If the project cannot be worked on; the message says why.
     """
 
-    def __init__(self, claimed: Round, workshop: Workshop, owner: str, beat: Heartbeat) -> None:
+    def __init__(self, claimed: Round, workshop: Workshop, owner: str, beat: Heartbeat, report: dict[str, Any]) -> None:
         self._round, self._shop, self._owner, self._beat = claimed, workshop, owner, beat
         self._learning = learning_settings(claimed.config)
         self._project = workshop.store.project_row(claimed.project_id)
-        self.folder = workshop.folder(claimed.project_id, claimed.number)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._folder = workshop.folder(claimed.project_id, claimed.number)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._labels = workshop.labels(self._project)
         self._images = RoundImages(
-            self.folder / "images",
+            self._folder / "images",
             workshop.images(self._project),
             ImageLimits(workshop.settings.max_image_bytes, workshop.settings.max_image_pixels),
             workshop.window(self._project),
         )
-        self.report: dict[str, Any] = dict(claimed.metrics)
+        self._report = report
 
     def run(self) -> End:
         """Do what is left to do.
@@ -78,16 +84,16 @@ class RoundWork:
         if start is None:
             training = [replace(image, is_new=True) for image in training]
         self._count(corpus, parts, training)
-        if not any(image.objects or image.negatives for image in training):
+        if not any(image.objects for image in training):
             return nothing_to_learn(snapshot, corpus, parts)
         adapter = self._train(training, snapshot, served, start)
-        self.report["training"] = training_report(self._shop.registry, adapter)
-        seconds["train"] = float((self.report["training"] or {}).get("seconds") or 0.0)
+        self._report["training"] = training_report(self._shop.registry, adapter)
+        seconds["train"] = float((self._report["training"] or {}).get("seconds") or 0.0)
         classes = self._fit_classes(training, served)
         self._advance(RoundState.EVALUATING, classes=classes)
         began = time.monotonic()
         end = self._evaluate(corpus, parts, served, adapter, classes)
-        self.report["seconds"] = seconds | {"evaluate": time.monotonic() - began}
+        self._report["seconds"] = seconds | {"evaluate": time.monotonic() - began}
         return end
 
     def _frozen(self) -> tuple[Snapshot, Served | None]:
@@ -143,17 +149,17 @@ class RoundWork:
 
     def _count(self, corpus: Corpus, parts: Parts, training: list[TrainingImage]) -> None:
         held_out = corpus.held_out(parts)
-        self.report["images"] = {
+        self._report["images"] = {
             "training": len(training),
             "held_out": len(held_out),
             "new": sum(image.is_new for image in corpus.images),
             "broken": corpus.broken,
         }
-        self.report["objects"] = {
+        self._report["objects"] = {
             "training": sum(len(image.objects) for image in training),
             "held_out": sum(len(image.objects) for image in held_out),
         }
-        self.report["problems"] = list(corpus.problems)
+        self._report["problems"] = list(corpus.problems)
 
     def _train(
         self, images: list[TrainingImage], snapshot: Snapshot, served: Served | None, start: Start | None
@@ -177,7 +183,7 @@ class RoundWork:
             start=start,
             parent=None if served is None else served.adapter,
             snapshot=snapshot.digest,
-            checkpoint=self.folder / "training.checkpoint",
+            checkpoint=self._folder / "training.checkpoint",
             progress=progress,
             cancelled=self._beat.cancelled,
         )
@@ -204,16 +210,16 @@ class RoundWork:
         proposed = [self._propose(before, shown), self._propose(self._candidate(adapter, classes), shown)]
         known = None if served is None else served.classes
         if classes != known and _names_worse(*map(quality, proposed)):
-            self.report["problems"] += ["the new class head names fewer regions rightly; the one in service stays"]
+            self._report["problems"] += ["the new class head names fewer regions rightly; the one in service stays"]
             classes = known
             proposed[1] = self._propose(self._candidate(adapter, classes), shown)
             self._advance(RoundState.EVALUATING, classes=classes)
         verdict = judge(found[0], found[1], rule, (quality(proposed[0]), quality(proposed[1])))
-        self.report |= comparison(verdict, found[0], found[1])
-        self.report["confusion"] = confusion(proposed[1], self._labels)
+        self._report |= comparison(verdict, found[0], found[1])
+        self._report["confusion"] = confusion(proposed[1], self._labels)
         if self._learning.group_field:
             groups = {key: image.correction.group for key, image in images.items()}
-            self.report["by_group"] = by_group(found[1], groups, self._learning.group_field)
+            self._report["by_group"] = by_group(found[1], groups, self._learning.group_field)
         better = int(verdict.outcome == "promote")
         self._exhibit(corpus, found, proposed, (before, self._candidate(adapter, classes)), better)
         pairs = [pair for one in proposed[better] for pair in one.outcomes()]
@@ -222,7 +228,7 @@ class RoundWork:
 
     def _measure(self, uris: tuple[str, str], drawn: list[HeldOutImage], asking: Asking) -> list[Measurement]:
         """What is measured of the model in service and of the candidate."""
-        measurements = Measurements(self.folder.parent / "measured")
+        measurements = Measurements(self._folder.parent / "measured")
         found = []
         for number, uri in enumerate(uris):
             step = self._beat.steps("evaluating", 2 * len(drawn), number * len(drawn))
@@ -249,18 +255,18 @@ class RoundWork:
         """Draw the gallery; what goes wrong with it is told, and changes no verdict."""
         registry = self._shop.registry
         images = sorted(corpus.images, key=lambda image: (not image.is_new, image.key))
-        step = self._beat.steps("gallery", len(images))
+        step = self._beat.steps("gallery", min(MOST_LOOKED_AT, len(images)))
         try:
             exhibits = compared_exhibits(corpus.by_key(), found[0], found[1])
             exhibits += suspect_outlines(registry.segmenter(uris[better]), found[better], images, step)
             exhibits += suspect_classes(proposed[better])
-            self.report["gallery"] = draw_gallery(self.folder, registry.segmenter(uris[1]), exhibits)
+            self._report["gallery"] = draw_gallery(self._folder, registry.segmenter(uris[1]), exhibits)
         except MaskwrightError as error:
             self._beat.check()
-            self.report["problems"] = [*self.report["problems"], f"no gallery: {error}"]
+            self._report["problems"] = [*self._report["problems"], f"no gallery: {error}"]
 
     def _advance(self, state: RoundState, **fields: Unpack[RoundFields]) -> None:
-        fields["metrics"] = self.report
+        fields["metrics"] = self._report
         self._shop.rounds.advance(self._round.id, self._owner, state, **fields)
 
 
