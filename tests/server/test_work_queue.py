@@ -153,6 +153,20 @@ def test_a_thousand_events_of_a_project_leave_one_message_for_when_it_is_quiet(q
     assert not queue.heard_look()
 
 
+def test_events_that_come_while_the_first_is_looked_into_leave_no_message_of_their_own(queue, tmp_path):
+    store, board = open_store(tmp_path), NoticeBoard(queue)
+
+    def slow():
+        board(notice())
+        return store
+
+    board.attach(slow)
+    board(notice())
+    until(lambda: board._thread is None)
+    assert queue.count() == 1
+    store.close()
+
+
 def test_a_person_who_asks_for_training_is_not_kept_waiting(queue):
     board = NoticeBoard(queue)
     board(notice())

@@ -76,6 +76,9 @@ class NoticeBoard:
             moment = time.monotonic()
             self._promised = {one: until for one, until in self._promised.items() if until > moment}
             self._promised[project] = moment + delay
+            # What came while the delay was looked up is promised this very look.
+            if delay > 0 and not self._waiting.get(project, True):
+                del self._waiting[project]
         self._queue.say_look(delay)
 
     def _debounce(self, project: _Project) -> float:
