@@ -18,6 +18,9 @@ NOTE = "labelled-features"
 MOST = 1000
 """Labelled tasks that are kept, the newest by number: beyond it, one more changes no order."""
 
+LOOKS = 40
+"""Labelled tasks that one pass looks at: those of a project with thousands must not keep the waiting ones waiting."""
+
 Feature = NDArray[np.floating]
 
 
@@ -40,7 +43,7 @@ class LabelledFeatures:
     def update(
         self, labelled: Iterable[int], known: Mapping[int, Feature], measure: Callable[[int], Feature | None]
     ) -> None:
-        """Hold exactly these tasks.
+        """Hold the newest of these tasks and no others; those that must be looked at, some each time.
 
         Args:
             labelled: Numbers of all labelled tasks.
@@ -50,12 +53,13 @@ class LabelledFeatures:
         wanted = sorted(labelled)[-MOST:]
         before = self._coded
         self._coded = {str(number): before[str(number)] for number in wanted if str(number) in before}
+        missing = [number for number in reversed(wanted) if str(number) not in self._coded]
+        unseen = [number for number in missing if number not in known][:LOOKS]
+        self._coded |= {str(number): _code(known[number]) for number in missing if number in known}
         try:
-            for number in wanted:
-                if str(number) not in self._coded:
-                    feature = known[number] if number in known else measure(number)
-                    if feature is not None:
-                        self._coded[str(number)] = _code(feature)
+            for number in unseen:
+                if (feature := measure(number)) is not None:
+                    self._coded[str(number)] = _code(feature)
         finally:  # what was measured before a person interrupted stays
             if self._coded != before:
                 document = {"embedding_version": self._version, "tasks": self._coded}
