@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from maskwright.store.rounds import Round
 
 Promote = Literal["gate", "always"]
+_TOLD_EVERY = 20
 _LOOK_AGAIN_S = 1.0
 _WISH_S = 5.0
 """The server keeps a wish for training just after it has answered."""
@@ -224,7 +225,8 @@ class InProcessLoop:
         kept = Measurements(self._services.settings.home / "simulation")  # image by image, for plays that are killed
 
         def progress(done: int) -> None:
-            self._told(f"measured on {done} of {len(images)} images")
+            if done % _TOLD_EVERY == 0:
+                self._told(f"measured on {done} of {len(images)} images")
 
         return Figures.of(kept.measured(segmenter, images, asking, progress=progress, cancelled=lambda: False))
 
