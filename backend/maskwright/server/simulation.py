@@ -166,7 +166,9 @@ class InProcessLoop:
         from maskwright.learn.acquisition.coreset import pooled
         from maskwright.learn.coco_objects import shuffled
         from maskwright.learn.queue import priorities
+        from maskwright.learn.rounds.experience import read_calibration, read_cost
 
+        notes, mine = self._workshop.notes, self._project.id
         simulation, uri = self._simulation, self._uri()
         segmenter = self._services.assistant.segmenter(uri)
         is_random = simulation.acquisition == "random"
@@ -179,6 +181,7 @@ class InProcessLoop:
             [self._candidate(task, segmenter, uri, is_random=is_random) for task in looked_at],
             function=simulation.acquisition, segmenter=segmenter, classes=len(simulation.labels),
             labelled=labelled, seed=simulation.seed, batch=count,
+            calibration=read_calibration(notes, mine), cost=read_cost(notes, mine),
         )  # fmt: skip
         return [int(key) for key, _ in found[:count]]
 
