@@ -30,9 +30,10 @@ def files(project):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_round_learns_proves_itself_is_promoted_and_told_of_in_full(make_project):
     project = make_project()
-    project.learn(steps=12)
+    project.learn(steps=8)
     seen = []
     ended = project.run(progress=seen.append)
     assert ended.state is RoundState.PROMOTED, ended.reason
@@ -46,7 +47,7 @@ def test_a_round_learns_proves_itself_is_promoted_and_told_of_in_full(make_proje
     report = ended.metrics
     assert report["images"] == {"training": 3, "held_out": 5, "new": 8, "broken": 0}
     assert report["objects"] == {"training": 18, "held_out": 30}
-    assert report["training"]["steps"] == 12
+    assert report["training"]["steps"] == 8
     assert report["training"]["curve"]
     assert report["candidate"]["primary"] > report["served"]["primary"]
     assert report["gain"]["low"] > 0
@@ -84,9 +85,10 @@ def test_a_round_learns_proves_itself_is_promoted_and_told_of_in_full(make_proje
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_what_was_learnt_from_shuffled_masks_is_refused_and_the_reason_told(make_project):
     project = make_project(shuffled=True)
-    project.learn(steps=12)
+    project.learn(steps=8)
     ended = project.run()
     assert ended.state is RoundState.REFUSED
     assert "lost" in ended.reason
