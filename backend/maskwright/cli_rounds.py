@@ -31,6 +31,14 @@ _BRIEF = (
     "number", "state", "trigger", "base", "adapter", "classes", "attempts", "created_at", "started_at", "finished_at",
     "reason", "progress",
 )  # fmt: skip
+STAGES = {
+    "data": "reading corrections",
+    "training": "training",
+    "classes": "learning classes",
+    "evaluating": "evaluating",
+    "gallery": "drawing pictures",
+}
+"""What a stage of ``Round.progress`` is called."""
 
 
 def register(root: typer.Typer) -> None:
@@ -102,6 +110,8 @@ def show(number: _Number, project: Project = None, server: Server = "", as_json:
     for name in ("base", "adapter", "classes", "snapshot", "created_at", "started_at", "finished_at", "reason"):
         if getattr(one, name):
             typer.echo(f"  {name:12} {getattr(one, name)}")
+    if one.state.is_active and one.progress:
+        typer.echo(f"  {'now':12} {sentence(one.progress)}")
     images, objects = one.metrics.get("images") or {}, one.metrics.get("objects") or {}
     for part in ("training", "held_out"):
         if part in images:
@@ -185,6 +195,20 @@ def _assignment(text: str) -> tuple[str, str]:
 def brief(one: Round) -> dict[str, Any]:
     """A round as JSON values, without its report."""
     return {name: getattr(one, name) for name in _BRIEF} | {"gain": one.metrics.get("gain")}
+
+
+def sentence(progress: dict[str, Any]) -> str:
+    """How far a round is, of ``Round.progress``."""
+    text = STAGES.get(progress["stage"], str(progress["stage"]))
+    if progress.get("of"):
+        text += f" {progress.get('done', 0)}/{progress['of']}"
+    if progress.get("epoch") is not None:
+        text += f", epoch {progress['epoch']}, loss {progress['loss']:.4f}"
+    if progress.get("validation_iou") is not None:
+        text += f", IoU {progress['validation_iou']:.3f}"
+    if progress.get("seconds_left") is not None:
+        text += f", {progress['seconds_left']:.0f} s left"
+    return text
 
 
 def _gain(one: Round) -> str:

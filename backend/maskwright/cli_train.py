@@ -15,16 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli_rounds import AsJson, Project, Server, brief, opened
+from maskwright.cli_rounds import STAGES, AsJson, Project, Server, brief, opened, sentence
 from maskwright.errors import Busy
-
-_STAGES = {
-    "data": "reading corrections",
-    "training": "training",
-    "classes": "learning classes",
-    "evaluating": "evaluating",
-    "gallery": "drawing pictures",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -107,28 +99,15 @@ class _ProgressLine:
         if self._quiet:
             return
         stage = progress["stage"]
-        text = _sentence(progress)
+        text = sentence(progress)
         if self._on_terminal:
             print(f"\r{text:{self._width}}", end="", file=sys.stderr, flush=True)
             self._width = len(text)
         elif stage != self._stage:
-            print(_STAGES.get(stage, stage), file=sys.stderr, flush=True)
+            print(STAGES.get(stage, stage), file=sys.stderr, flush=True)
         self._stage = stage
 
     def end(self) -> None:
         """Leave the line."""
         if self._on_terminal and self._width:
             print(file=sys.stderr)
-
-
-def _sentence(progress: dict[str, Any]) -> str:
-    text = _STAGES.get(progress["stage"], str(progress["stage"]))
-    if progress.get("of"):
-        text += f" {progress.get('done', 0)}/{progress['of']}"
-    if progress.get("epoch") is not None:
-        text += f", epoch {progress['epoch']}, loss {progress['loss']:.4f}"
-    if progress.get("validation_iou") is not None:
-        text += f", IoU {progress['validation_iou']:.3f}"
-    if progress.get("seconds_left") is not None:
-        text += f", {progress['seconds_left']:.0f} s left"
-    return text

@@ -67,7 +67,11 @@ def up(
             typer.echo(f"\n  {bench.project_url(project)}    {count} pictures, pre-annotated")
             typer.echo(f"  user      {bench.label_studio.username}")
             typer.echo(f"  password  {bench.label_studio.password}")
-            typer.echo(f"  backend   {bench.backend.url}\n\nCtrl-C stops everything.")
+            typer.echo(f"\n  {bench.backend.url}/    what is learnt from corrections, and its levers")
+            typer.echo(f"  user      {bench.backend.username}")
+            typer.echo(f"  password  {bench.backend.password}")
+            typer.echo(f"\nIn another terminal: MASKWRIGHT_HOME={bench.home} maskwright rounds list")
+            typer.echo("Ctrl-C stops everything.")
             while bench.is_running:
                 time.sleep(0.5)
             raise Unreachable(f"a server ended by itself; look into the logs in {bench.label_studio.data_dir.parent}")

@@ -55,7 +55,7 @@ class Workbench:
         trains: bool = False,
         tell: Callable[[str], None] = lambda words: None,
     ) -> None:
-        self._home, self._tell, self._model, self._backend_port = home, tell, model, backend_port
+        self.home, self._tell, self._model, self._backend_port = home, tell, model, backend_port
         self.label_studio = LocalLabelStudio(home / "label-studio", executable=executable, port=label_studio_port)
         self._worker: LocalWorker | None = None
         self._trains, self._stack = trains, ExitStack()
@@ -66,15 +66,15 @@ class Workbench:
             self._tell("starting Label Studio" + (", the first time takes a minute or two" if first else ""))
             stack.enter_context(self.label_studio)
             settings = {
-                "MASKWRIGHT_HOME": str(self._home),
+                "MASKWRIGHT_HOME": str(self.home),
                 "MASKWRIGHT_LABEL_STUDIO_URL": self.label_studio.url,
                 "MASKWRIGHT_LABEL_STUDIO_API_KEY": self.label_studio.token,
             } | ({"MASKWRIGHT_MODEL": self._model} if self._model else {})  # fmt: skip
             self._tell("starting the backend")
-            backend = LocalBackend(self._home / "backend", settings=settings, port=self._backend_port)
+            backend = LocalBackend(self.home / "backend", settings=settings, port=self._backend_port)
             self.backend = stack.enter_context(backend)
             if self._trains:
-                self._worker = stack.enter_context(LocalWorker(self._home / "worker", settings=settings))
+                self._worker = stack.enter_context(LocalWorker(self.home / "worker", settings=settings))
             self.client = LabelStudioClient.of_operator(self.label_studio.url, self.label_studio.token)
             self._stack = stack.pop_all()
         return self

@@ -299,6 +299,23 @@ def test_without_a_round_there_is_no_progress(site, project):
     assert site.browser.get(f"/projects/{project}/progress").status_code == 204
 
 
+def test_an_idle_project_has_a_hidden_place_where_a_round_that_begins_is_shown(site, project):
+    place = f'data-progress="/projects/{project}/progress" hidden>'
+    assert place in site.get(f"/projects/{project}")
+    assert "progress.js" in site.get(f"/projects/{project}")
+    number = demo.begin_round(site.store, project)
+    assert place not in site.get(f"/projects/{project}")
+    assert f"Round {number} is under way" in words_of(site.get(f"/projects/{project}"))
+
+
+def test_with_enough_corrections_the_page_says_what_a_round_still_waits_for(site, project):
+    at, store = f"/projects/{project}", site.store
+    store.put_tasks(project, [demo.task(61, annotated=True)])
+    assert "a round begins by itself after 20." in words_of(site.get(at))
+    site.post(f"{at}/settings", at, corrections_per_round="1")
+    assert "a round begins by itself once corrections pause for 1 min." in words_of(site.get(at))
+
+
 def test_pages_without_scripts_reload_themselves_while_a_round_runs(site, project):
     refresh = '<noscript><meta http-equiv="refresh"'
     assert refresh not in site.get(f"/projects/{project}")

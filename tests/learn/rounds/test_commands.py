@@ -139,5 +139,7 @@ def test_training_from_the_command_line_runs_the_round_to_its_end(project, call)
 
 def test_a_round_that_another_process_runs_is_left_to_it(project, call):
     queue_round(project.workshop, project.row, trigger="tests")
-    project.workshop.rounds.claim("somebody", 600.0)
+    claimed = project.workshop.rounds.claim("somebody", 600.0)
     assert "somebody" in call("train", fails=Busy)
+    project.workshop.rounds.renew(claimed.id, "somebody", 600.0, {"stage": "data", "done": 3, "of": 9})
+    assert "now          reading corrections 3/9" in call("rounds", "show", "1")
