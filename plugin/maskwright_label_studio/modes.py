@@ -21,7 +21,7 @@ from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.regions import Region
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
-from maskwright_label_studio.projects import Project
+from maskwright_label_studio.projects import MAX_PROJECTS, Project
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.webhook import PLATFORM_NAME
 
@@ -97,7 +97,10 @@ class Modes:
             except MaskwrightError as error:
                 log.warning("the mode of project %s cannot be read: %s", project.key, error)
             with self._lock:
+                self._known.pop(project.key, None)
                 self._known[project.key] = (time.monotonic() + KNOWN_FOR_S, mode)
+                while len(self._known) > MAX_PROJECTS:  # anybody may send a key
+                    del self._known[next(iter(self._known))]
         return mode.shows
 
     def _read(self, project: Project) -> Mode:

@@ -68,7 +68,7 @@ class LabelStudioBlueprint(Blueprint):
             services.settings, self.store, access, self.projects, corrected=self._learning.corrected
         )
         self._intake = EventIntake(self.store, self._stored)
-        self._predictor = Predictor(services, access, Modes(self.store, servers).shown)
+        self._predictor = Predictor(services, access, Modes(self.store.soon, servers).shown)
         self.refresher = QueueRefresher(services, self._predictor, servers, self.projects, self._learning)
         self._batch = BatchPredictor(services, self._predictor, access)
         self._warmer = Warmer(services, self._predictor, access)

@@ -43,6 +43,9 @@ from maskwright_label_studio.tasks import Task
 
 AT_ONCE = 2 * BATCH
 """Tasks that are measured before any of them is told to Label Studio: among so many the next ones are chosen."""
+BROKEN_REST_S = 600.0
+"""A task whose images cannot be had is not tried again before: many of them, each waited for in vain, must not keep the
+others waiting in every pass."""
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +106,13 @@ class QueuePass:
         predictor: Pre-annotates.
         place: The project.
         pace: Asked between steps.
+        broken: Tasks that failed, with the ``time.monotonic`` before which they are left alone; kept up to date.
     """
 
-    def __init__(self, services: Services, predictor: Predictor, place: Place, pace: Pace) -> None:
+    def __init__(
+        self, services: Services, predictor: Predictor, place: Place, pace: Pace, broken: dict[int, float] | None = None
+    ) -> None:
+        self._broken = {} if broken is None else broken
         self._place, self._pace = place, pace
         settings = services.settings
         self._credentials = connection_credentials(settings.username, settings.password.get_secret_value())
@@ -139,7 +146,10 @@ class QueuePass:
             self._known[number] = replace(self._known[number], score=None)
         self.report.waiting = len(waiting)
         in_old_order = sorted(waiting, key=lambda number: (before.get(number, 1.0), number))
+        for number in self._broken.keys() - waiting.keys():
+            del self._broken[number]
         open_ones = [number for number in in_old_order if not self._is_done(queue, number)]
+        open_ones = [number for number in open_ones if self._broken.get(number, began) <= began]
         for start in range(0, len(open_ones), AT_ONCE):
             for number in open_ones[start : start + AT_ONCE]:
                 self._measure(queue, waiting[number])
@@ -206,6 +216,7 @@ class QueuePass:
 
     def _fail(self, number: int) -> None:
         self._forget(number)
+        self._broken[number] = time.monotonic() + BROKEN_REST_S
         self.report.failed += 1
 
     def _forget(self, number: int) -> None:

@@ -11,14 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from maskwright.assist.services import Services
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.models.uri import parse_model_uri
 from maskwright.store.priorities import PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundStore
@@ -60,7 +59,7 @@ def refresher(services: Services) -> QueueRefresher:
     access = Access(services.settings)
     projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
     servers = Servers(services.settings, access, projects)
-    predictor = Predictor(services, access, Modes(services.store, servers).shown)
+    predictor = Predictor(services, access, Modes(services.store.soon, servers).shown)
     return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
 
 
@@ -85,9 +84,11 @@ class QueueRefresher:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._last_click = float("-inf")
-        self._newest = -1
+        self._newest: int | None = None
+        self._looked: dict[str, float] = {}
         self._next_look = 0.0
         self._seen: dict[str, _Seen] = {}
+        self._broken: dict[str, dict[int, float]] = {}
         self._rests: dict[str, tuple[ProjectOptions, float]] = {}
         self._numbers: dict[str, float] = {"passes": 0, "measured": 0, "stored": 0, "rescored": 0, "annotated": 0}
 
@@ -142,7 +143,8 @@ class QueueRefresher:
         place, seen = found
         if self._seen.get(project.key) == seen:
             return None
-        report = QueuePass(self._services, self._predictor, place, pace).run()
+        broken = self._broken.setdefault(project.key, {})
+        report = QueuePass(self._services, self._predictor, place, pace, broken).run()
         annotated = self._annotate(place, pace) if automatic else 0
         self._rests[project.key] = served.options, time.monotonic() + _SHARE * report.listing_s
         self._seen[project.key] = _Seen(seen.parts, seen.predictions + report.stored)
@@ -184,25 +186,33 @@ class QueueRefresher:
         return Place(served, project.id, row.id, client, config, mode, name), seen
 
     def _annotate(self, place: Place, pace: Pace) -> int:
-        database = self._services.store().database
-        uri = parse_model_uri(place.project.options.model or self._services.settings.model)
-        base = str(replace(uri, adapter=None, classes=None))
-        if place.mode.settings.mode != "automatic" or not is_trusted(database, place.id, base):
+        store = self._services.store()
+        uri = place.project.options.model or self._services.settings.model
+
+        def may() -> bool:
+            is_as_chosen = Mode.of(store, place.id).settings == place.mode.settings
+            return is_as_chosen and is_trusted(store.database, place.id, uri)
+
+        if place.mode.settings.mode != "automatic" or not may():
             return 0
         version = self._predictor.version(place.config, place.project.options)
-        rows = PriorityStore(database).list(place.id)
-        return MachineAnnotator(place, ProjectNotes(database), version, pace).run(rows)
+        rows = PriorityStore(store.database).list(place.id)
+        return MachineAnnotator(place, ProjectNotes(store.database), version, pace, may).run(rows)
 
     def _superseded(self, project: Project, served: Project) -> Callable[[], bool]:
-        """Whether work for what a project serves is to end; the store is asked now and then only."""
-        next_look, serves_other = time.monotonic() + POLL_S, False
+        """Whether work for what a project serves is to end; the store is asked now and then only.
+
+        It also makes way when any project serves something new, whose turn comes first then.
+        """
+        next_look, is_over = time.monotonic() + POLL_S, False
 
         def is_so() -> bool:
-            nonlocal next_look, serves_other
+            nonlocal next_look, is_over
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + POLL_S
-                serves_other = self._door.served(project) != served
-            return self._stopping or serves_other
+                told = self._projects.known(project.key) or project
+                is_over = self._door.served(told).options != served.options or self._serves_new()
+            return self._stopping or is_over
 
         return is_so
 
@@ -223,31 +233,45 @@ class QueueRefresher:
             if ended or ServedRegister(database).history(row.id) or not Mode.of(store, row.id).shows_everything:
                 yield project
 
+    def _id(self) -> int:
+        """Changes with every promotion and rollback of any project."""
+        return ServedRegister(self._services.store().database).newest_id()
+
+    def _serves_new(self) -> bool:
+        try:
+            return self._newest not in (None, self._id())
+        except MaskwrightError:
+            return False  # this is asked by whoever works for us, in whatever thread
+
     def _run(self) -> None:
+        pause = POLL_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping, POLL_S)
+                self._changed.wait_for(lambda: self._stopping, pause)
                 if self._stopping:
                     return
             try:
                 self._turn()
+                pause = POLL_S
             except Exception as error:
+                pause = min(2 * pause, LOOK_EVERY_S)
+                self._next_look = 0.0
                 if isinstance(error, MaskwrightError):
                     log.warning("queues are not refreshed: %s", error)
                 else:
                     log.exception("queues are not refreshed")
-                self._next_look = time.monotonic() + LOOK_EVERY_S
 
     def _turn(self) -> None:
-        newest = ServedRegister(self._services.store().database).newest_id()
+        newest = self._id()
         if newest == self._newest and time.monotonic() < self._next_look and not self._patience.take_due():
             return
         self._newest, self._next_look = newest, time.monotonic() + LOOK_EVERY_S
-        for project in self._learning():
-            if self._stopping:
+        for project in sorted(self._learning(), key=lambda project: self._looked.get(project.key, 0.0)):
+            if self._stopping or self._next_look == 0.0:
                 return
             if not self._patience.rests(project.key):
                 self._guarded(project)
+                self._looked[project.key] = time.monotonic()
 
     def _guarded(self, project: Project) -> None:
         try:

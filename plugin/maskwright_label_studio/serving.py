@@ -48,26 +48,37 @@ class LearningDoor:
 
         Where senders can prove who they are, those who do not have brought nothing yet, and may not wish.
         """
-        for event in events:
-            if event.project is None:
+        # A storm of them is one for each project: whoever stores events waits for this.
+        meant = dict.fromkeys((one.server, one.project, one.action) for one in events if self._is_meant(one))
+        for server, number, action in meant:
+            if number is None:
                 continue
-            if event.action == "START_TRAINING" and (event.authenticated or self._anybody):
-                self._wish(event.server, event.project)
-                self._notice(Notice(PLATFORM_NAME, event.server, event.project, "start-training"))
-            elif event.action in _CORRECTING and event.authenticated:
-                self.corrected(event.server, event.project)
+            if action == "START_TRAINING":
+                self._wish(server, number)
+            else:
+                self.corrected(server, number)
+
+    def _is_meant(self, event: Event) -> bool:
+        if event.action == "START_TRAINING":
+            return event.authenticated or self._anybody
+        return event.authenticated and event.action in _CORRECTING
 
     def _wish(self, server: str, number: int) -> None:
-        """Keep the wish for a round: the message that wakes a worker may be lost."""
+        """Keep the wish for a round, since the message that wakes a worker may be lost; then send that."""
         from maskwright.learn.rounds.requests import want_training
 
         try:
             store = self._store()
             row = store.find_project(PLATFORM_NAME, server, number)
-            if row is not None:  # strangers must not make projects
-                want_training(store, row.id)
-        except MaskwrightError as error:
-            log.warning("the wish for a round of project %d could not be kept: %s", number, error)
+            if row is None:  # strangers must neither make projects nor wake anybody for them
+                return
+            want_training(store, row.id)
+        except Exception as error:
+            if isinstance(error, MaskwrightError):
+                log.warning("the wish for a round of project %d could not be kept: %s", number, error)
+            else:
+                log.exception("the wish for a round of project %d could not be kept", number)
+        self._notice(Notice(PLATFORM_NAME, server, number, "start-training"))
 
     def corrected(self, server: str, number: int) -> None:
         """Tell that new corrections of a project are stored. Raises nothing."""

@@ -1,6 +1,7 @@
 """What a project serves is asked of the store at every request, and a store that fails costs nobody an answer."""
 
 import logging
+import threading
 
 import pytest
 
@@ -8,8 +9,9 @@ from maskwright.assist import served as module
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.served import ServedModels
 from maskwright.assist.services import Notice, Services
-from maskwright.errors import InvalidInput
+from maskwright.errors import Busy, InvalidInput
 from maskwright.settings import Settings
+from maskwright.store import opener
 from maskwright.store.corrections import open_store
 from maskwright.store.faults import StoreUnavailable
 from maskwright.store.served import ServedRegister
@@ -107,6 +109,61 @@ def test_an_unreadable_store_goes_on_with_what_it_said_last_and_is_logged_once(
     register.put(project, "embedded", B, None, round_number=2, reason="better")
     fault[0] = None
     assert known.uri(*WHERE, None) == f"embedded+adapter:{B}"
+
+
+def test_while_one_asks_whether_the_store_is_back_nobody_else_waits_for_it(
+    settings, store, register, project, monkeypatch
+):
+    register.put(project, "embedded", A, None, round_number=1, reason="better")
+    asked, answered, calls = threading.Event(), threading.Event(), []
+
+    def opened():
+        calls.append(0)
+        if len(calls) == 2:
+            raise StoreUnavailable("gone")
+        if len(calls) == 3:
+            asked.set()
+            answered.wait(60)
+        return store
+
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    served = ServedModels(settings, opened)
+    served.uri(*WHERE, None)
+    served.uri(*WHERE, None)
+    one = threading.Thread(target=served.uri, args=(*WHERE, None))
+    one.start()
+    assert asked.wait(60)
+    assert served.uri(*WHERE, None) == f"embedded+adapter:{A}"
+    assert len(calls) == 3
+    answered.set()
+    one.join()
+    register.put(project, "embedded", B, None, round_number=2, reason="better")
+    assert served.uri(*WHERE, None) == f"embedded+adapter:{B}"
+
+
+def test_nobody_waits_long_for_a_store_that_is_still_being_opened(settings, project, monkeypatch):
+    opens, release = threading.Event(), threading.Event()
+
+    def slow(*where):
+        opens.set()
+        release.wait(60)
+        return open_store(*where)
+
+    monkeypatch.setattr(opener, "open_store", slow)
+    monkeypatch.setattr(opener, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    services = Services(settings, None, None, lambda stage, seconds: None)
+    keeper = threading.Thread(target=services.store)
+    keeper.start()
+    assert opens.wait(60)
+    assert services.served.uri(*WHERE, None) is None
+    with pytest.raises(Busy, match="still being opened"):
+        services.store.soon()
+    release.set()
+    keeper.join()
+    ServedRegister(services.store.soon().database).put(project, "embedded", A, None, round_number=1, reason="better")
+    assert services.served.uri(*WHERE, None) == f"embedded+adapter:{A}"
+    services.store.close()
 
 
 def test_services_are_built_without_knowing_of_the_loop_and_open_nothing(settings, tmp_path):

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.masks import Mask
 from maskwright.regions import Provenance, Region
 from maskwright.settings import Settings
+from maskwright.store.faults import StoreUnavailable
 from maskwright.store.priorities import PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
+from maskwright_label_studio import refresh as refresh_module
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.commands import app
@@ -38,9 +41,10 @@ from maskwright_label_studio.machine import is_trusted
 from maskwright_label_studio.modes import Modes, is_reviewed
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.pace import QUIET_S, Pace
-from maskwright_label_studio.projects import Project, ProjectMemory
+from maskwright_label_studio.projects import MAX_PROJECTS, Project, ProjectMemory
 from maskwright_label_studio.refresh import POLL_S, QueueRefresher, refresher
 from maskwright_label_studio.servers import Servers
+from maskwright_label_studio.transports import ApiError
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image"><Label value="{}"/>'
@@ -355,6 +359,17 @@ def test_an_image_that_cannot_be_had_costs_only_its_own_place(room: Room, platfo
     assert {p["task"] for p in platform.of(room.version)} == set(platform.images) - {2}
 
 
+def test_an_image_that_cannot_be_had_is_not_asked_for_in_every_pass(room: Room, platform: Platform) -> None:
+    whole, platform.images[2] = platform.images[2], "data:image/png;base64,AAAA"
+    room.refresh()
+    platform.annotate(1)
+    assert room.refresh().failed == 0
+    platform.images[2] = whole
+    platform.annotate(3)
+    room.restart()
+    assert room.refresh().measured == 1, "another process tries again"
+
+
 def test_semi_automatic_mode_shows_only_regions_beyond_doubt(room: Room, platform: Platform) -> None:
     room.refresh()
     everything = {p["task"]: p["result"] for p in platform.of(room.version)}
@@ -372,6 +387,13 @@ def test_semi_automatic_mode_shows_only_regions_beyond_doubt(room: Room, platfor
     room.refresh()
     back = {p["task"]: len(p["result"]) for p in platform.of(room.version)}
     assert back == {task: len(result) for task, result in everything.items()}
+
+
+def test_strangers_names_of_projects_cost_no_memory(room: Room) -> None:
+    modes = Modes(room.services.store, Servers(room.settings, Access(room.settings), ProjectMemory()))
+    for number in range(MAX_PROJECTS + 50):
+        modes.shown(Project(f"nobody's-{number}"))
+    assert len(modes._known) == MAX_PROJECTS
 
 
 def test_a_task_that_is_opened_shows_what_the_mode_shows(room: Room) -> None:
@@ -444,6 +466,30 @@ def test_trust_ends_with_a_rollback(room: Room) -> None:
     assert not is_trusted(room.database, room.id, "classical")
 
 
+def test_trust_is_in_what_was_promoted_and_not_in_what_an_owner_named(room: Room) -> None:
+    room.trust()
+    assert not is_trusted(room.database, room.id, "classical+adapter:" + "a" * 32)
+
+
+@pytest.mark.parametrize("change", ["mode", "share", "rollback"])
+def test_the_machine_annotates_no_further_task_once_it_may_not(room: Room, platform: Platform, change: str) -> None:
+    def forbid(method: str, path: str) -> None:
+        if method != "POST" or not path.endswith("/annotations/"):
+            return
+        if change == "rollback":
+            ServedRegister(room.database).put(room.id, "classical", None, None, round_number=None, reason="rolled back")
+        else:
+            room.learn(mode="assisted" if change == "mode" else "automatic", accept_threshold=0.0, review_share=1.0)
+
+    room.learn(mode="automatic", accept_threshold=0.0, review_share=0.0)
+    room.trust()
+    platform.before = forbid
+    room.refresh()
+    assert len(platform.annotations) == 1, "the one that was under way"
+    room.refresh()
+    assert len(platform.annotations) == 1
+
+
 def test_doubtful_tasks_are_left_to_people(room: Room, platform: Platform) -> None:
     room.learn(mode="automatic", accept_threshold=1.0, review_share=0.0)
     room.trust()
@@ -469,6 +515,54 @@ def test_a_crash_never_leads_to_a_second_annotation(room: Room, platform: Platfo
     room.refresh()
     assert sorted(a["task"] for a in platform.annotations.values()) == sorted(alone)
     assert all(room.notes.get(room.id, MACHINE).values())
+
+
+def test_what_a_person_deleted_after_a_crash_is_not_annotated_again(room: Room, platform: Platform) -> None:
+    def crash(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/annotations/"):
+            raise Unreachable("the answer got lost")
+
+    alone = automatic(room)
+    platform.before = crash
+    with pytest.raises(Unreachable):
+        room.refresh()
+    (left,) = room.notes.get(room.id, MACHINE)
+    platform.before = lambda method, path: None
+    room.restart()
+    room.refresh()
+    assert {a["task"] for a in platform.annotations.values()} == alone - {int(left)}
+    del platform.images[int(left)]
+    room.refresh()
+    assert left not in room.notes.get(room.id, MACHINE), "a task that is gone is forgotten"
+
+
+def test_an_annotation_that_is_refused_costs_the_others_nothing(room: Room, platform: Platform) -> None:
+    calls = itertools.count()
+
+    def refuse(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/annotations/") and next(calls) == 0:
+            raise ApiError("refused", 400, "")
+
+    alone = automatic(room)
+    platform.before = refuse
+    room.refresh()
+    assert len(platform.annotations) == len(alone) - 1
+    room.refresh()
+    assert len(platform.annotations) == len(alone) - 1, "it is left to people"
+
+
+@pytest.mark.parametrize("status", [403, 502])
+def test_a_server_that_refuses_everything_ends_the_pass(room: Room, platform: Platform, status: int) -> None:
+    def refuse(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/annotations/"):
+            raise ApiError("refused", status, "")
+
+    automatic(room)
+    platform.before = refuse
+    with pytest.raises(ApiError):
+        room.refresh()
+    noted = room.notes.get(room.id, MACHINE)
+    assert list(noted.values()) == ([None] if status >= 500 else []), "only what may have been made is left to people"
 
 
 def test_what_a_person_deleted_is_not_annotated_again(room: Room, platform: Platform) -> None:
@@ -523,6 +617,60 @@ def test_work_for_a_version_ends_when_another_one_is_served(room: Room, platform
     with pytest.raises(Cancelled):
         room.refresh()
     assert 1 <= len(platform.predictions) < TASKS
+
+
+def during_the_first_prediction(platform: Platform, work: Callable[[], object]) -> None:
+    def once(method: str, path: str) -> None:
+        if method == "POST" and not platform.predictions:
+            time.sleep(POLL_S)
+            work()
+
+    platform.before = once
+
+
+def test_work_ends_when_the_owner_changes_the_projects_options(room: Room, platform: Platform) -> None:
+    changed = replace(room.project, options=ProjectOptions(preannotate=False))
+    during_the_first_prediction(platform, lambda: room.refresher._projects.remember(changed))
+    with pytest.raises(Cancelled):
+        room.refresh()
+    assert len(platform.predictions) < TASKS
+
+
+def test_a_large_project_makes_way_for_one_that_serves_something_new(room: Room, platform: Platform) -> None:
+    other = room.services.store().project("label-studio", SERVER, NUMBER + 1).id
+    promote = partial(ServedRegister(room.database).put, other, "classical", None, None, round_number=1, reason="test")
+    during_the_first_prediction(platform, promote)
+    room.trust()
+    began: list[int] = []
+    refresh = room.refresher.refresh
+    room.refresher.refresh = lambda project: began.append(project.id) or refresh(project)  # type: ignore[method-assign]
+    room.refresher._projects.remember(Project(f"{NUMBER + 1}.1", hostname=SERVER))
+    room.refresher._projects.remember(room.project)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            LabelStudioClient,
+            "project",
+            lambda self, number: platform.send("GET", f"/api/projects/{NUMBER}/", {}, None),
+        )
+        room.refresher._turn()
+        room.refresher._turn()
+    assert began[0] == NUMBER
+    assert began[1] == NUMBER + 1
+
+
+def test_a_store_that_is_gone_is_asked_less_and_less(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> None:
+        calls.append(0)
+        raise StoreUnavailable("the disk is gone")
+
+    calls: list[int] = []
+    monkeypatch.setattr(refresh_module, "POLL_S", 0.01)
+    monkeypatch.setattr(room.refresher, "_turn", gone)
+    room.refresher.start()
+    until(lambda: calls)
+    time.sleep(0.5)
+    room.refresher.stop()
+    assert len(calls) < 10
 
 
 def test_background_work_rests_while_people_click_and_ends_at_once_when_told() -> None:

@@ -18,6 +18,7 @@ from flask import Flask
 from maskwright.assist.assistant import Assistant
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.services import Notice, Services
+from maskwright.learn.rounds import requests
 from maskwright.models.adapters.attaching import attach, trained_parameters, trained_tensors
 from maskwright.models.adapters.config import AdapterConfig
 from maskwright.models.adapters.files import AdapterCard, write_adapter
@@ -25,8 +26,10 @@ from maskwright.models.registry import ModelRegistry
 from maskwright.server.app import create_app
 from maskwright.server.metrics import Metrics
 from maskwright.settings import Settings
+from maskwright.store.records import Event
 from maskwright.store.served import ServedRegister
 from maskwright_label_studio.platform import PLATFORM
+from maskwright_label_studio.serving import LearningDoor
 
 
 def blurred() -> str:
@@ -217,11 +220,31 @@ def test_events_are_told_to_the_loop_once_they_are_stored(make_loop, payload):
     assert told == [], "what strangers say is looked into first, and training is not theirs to start"
 
 
+def test_a_storm_of_wishes_is_one_and_strangers_wake_nobody_for_projects_that_are_not(make_loop, payload):
+    told: list[Notice] = []
+    loop = make_loop(told.append)
+    store = loop.services.store()
+    number = store.project("label-studio", HOST, NUMBER).id
+    door = LearningDoor(loop.services, None)
+    wishes = [
+        Event("label-studio", HOST, "START_TRAINING", project, (), (), f"{turn}", authenticated=False)
+        for project in (NUMBER, NUMBER + 1)
+        for turn in range(1000)
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        kept: list[int] = []
+        patched.setattr(requests, "want_training", lambda store, project: kept.append(project))
+        door.stored(wishes)
+    assert kept == [number]
+    assert told == [Notice("label-studio", HOST, NUMBER, "start-training")]
+    assert len(store.projects()) == 1
+
+
 def test_a_listener_that_fails_does_not_fail_an_event(make_loop, payload, caplog):
     def fail(notice: Notice) -> None:
         raise RuntimeError("no queue")
 
-    http = make_loop(fail).app.test_client()
-    assert http.post("/webhook", json=payload("webhook-start-training")).status_code == 200
-    assert http.post("/webhook", json=payload("webhook-annotation-created")).status_code == 200
+    http = make_loop(fail, username="ls", password="secret").app.test_client()
+    for name in ("webhook-annotation-created", "webhook-start-training"):
+        assert http.post("/webhook", json=payload(name), headers=PROVEN).status_code == 200
     assert "no queue" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -54,13 +55,17 @@ class ServedModels:
             return model
         key = (platform, server, number, str(base))
         if time.monotonic() >= self._closed_until:
+            if self._closed_until:
+                self._closed_until = math.inf  # one asks whether it is back, however long that takes
             try:
                 return self._ask(key, model)
-            except MaskwrightError as error:
+            except Exception as error:
+                was_open, self._closed_until = not self._closed_until, time.monotonic() + RETRY_S
+                if not isinstance(error, MaskwrightError):
+                    raise
                 # A person waits: better the version of a moment ago than no answer.
-                if not self._closed_until:
+                if was_open:
                     log.error("which model versions are served cannot be read: %s", error)
-                self._closed_until = time.monotonic() + RETRY_S
         return self._known.get(key, model)
 
     def _ask(self, key: tuple[str, str, int, str], model: str | None) -> str | None:

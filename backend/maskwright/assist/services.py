@@ -55,4 +55,4 @@ class Services:
     def __post_init__(self) -> None:
         store = StoreOpener(self.settings)
         object.__setattr__(self, "store", store)
-        object.__setattr__(self, "served", ServedModels(self.settings, store))
+        object.__setattr__(self, "served", ServedModels(self.settings, store.soon))

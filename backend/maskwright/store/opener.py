@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
+from maskwright.errors import Busy, MaskwrightError
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, open_store
+
+PATIENCE_S = 2.0
+"""Seconds that one for whom a person waits gives the store to open: another process may hold it, or bring a large one
+to the present schema."""
 
 
 class StoreOpener:
@@ -30,6 +37,29 @@ class StoreOpener:
             if self._store is None:
                 self._store = open_store(self._settings.home, self._settings.database_url.get_secret_value())
             return self._store
+
+    def soon(self) -> CorrectionsStore:
+        """The open store, for one for whom a person waits.
+
+        Raises:
+            Busy: If it is still being opened after ``PATIENCE_S``; that goes on.
+            MaskwrightError: If it cannot be opened.
+        """
+        if (store := self._store) is not None:
+            return store
+        opened: Future[CorrectionsStore] = Future()
+
+        def open_it() -> None:
+            try:
+                opened.set_result(self())
+            except MaskwrightError as error:
+                opened.set_exception(error)
+
+        threading.Thread(target=open_it, name="store-opener", daemon=True).start()
+        try:
+            return opened.result(PATIENCE_S)
+        except FutureTimeout:
+            raise Busy("the corrections database is still being opened") from None
 
     def close(self) -> None:
         """Close it, if it was opened; one that is being opened, maybe for minutes, is left to the process's end."""
