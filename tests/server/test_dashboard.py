@@ -323,6 +323,18 @@ def test_pages_without_scripts_reload_themselves_while_a_round_runs(site, projec
     assert refresh in site.get(f"/projects/{project}")
 
 
+def test_tasks_that_have_no_score_yet_are_shown_without_a_place(site, project):
+    at, priorities = f"/projects/{project}/queue", PriorityStore(site.store.database)
+    priorities.put(project, [Priority(40, None, {"bald": 0.1})])
+    page = words_of(site.get(at))
+    assert "have no place yet" in page
+    assert "– 40 ↗ –" in page
+    priorities.put(project, [Priority(number, 0.0, {"bald": 0.1}) for number in (40, 41)])
+    page = words_of(site.get(at))
+    assert "have no place yet" not in page
+    assert "1 40 ↗ 0.000" in page
+
+
 def test_the_queue_is_shown_a_page_at_a_time_in_its_order(site, project):
     first, second = site.get(f"/projects/{project}/queue"), site.get(f"/projects/{project}/queue?page=2")
     tasks = [int(n) for page in (first, second) for n in re.findall(r"data\?task=(\d+)\"", page)]
@@ -447,7 +459,7 @@ def test_settings_are_kept_and_senseless_ones_refused_whole(site, project):
 def test_what_the_machine_annotated_is_told(site, project):
     assert "by the machine" not in site.get(f"/projects/{project}")
     ProjectNotes(site.store.database).put(project, "machine-annotations", {"4": 11, "5": 12})
-    assert "60 on 100 tasks, 2 by the machine" in words_of(site.get(f"/projects/{project}"))
+    assert "60 2 by the machine, 100 tasks known" in words_of(site.get(f"/projects/{project}"))
 
 
 def test_settings_that_cannot_be_read_do_not_hide_the_project(site, project):

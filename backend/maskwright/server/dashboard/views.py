@@ -172,6 +172,11 @@ class QueuePage:
     page: int
     more: bool
 
+    @property
+    def is_growing(self) -> bool:
+        """Whether tasks were measured that were not placed among the others yet."""
+        return any(row.score is None for _, row in self.rows)
+
     @classmethod
     def of(cls, store: CorrectionsStore, project_id: int, page: int) -> QueuePage:
         """Read it."""
