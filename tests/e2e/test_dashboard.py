@@ -163,6 +163,19 @@ def test_a_round_goes_on_and_ends_under_the_eyes_of_a_person(page: Any, site: Si
     page.wait_for_selector("text=The round was cancelled")
 
 
+def test_a_round_that_begins_appears_while_a_person_fills_in_the_settings(page: Any, site: Site) -> None:
+    page.goto(f"{site.url}/projects/{site.project}")
+    page.fill("input[name=group_field]", "scanner")
+    assert not page.locator("#progress").is_visible()
+    number = site.demo.begin_round(site.store, site.project)
+    page.wait_for_selector("text=step 240 of 400")
+    assert page.input_value("input[name=group_field]") == "scanner", "the page was not loaded anew"
+    rounds = RoundStore(site.store.database)
+    rounds.finish(rounds.get(site.project, number).id, "worker-1", RoundState.CANCELLED, reason="cancelled")
+    page.wait_for_selector("#progress", state="hidden")
+    assert page.locator("tbody .badge.cancelled").count() == 1
+
+
 def test_pages_are_readable_in_the_dark_and_on_a_narrow_screen(browser: Any, site: Site, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 700, "height": 800}, color_scheme="dark")
     for path in ("", f"/projects/{site.project}", f"/projects/{site.project}/rounds/7"):
