@@ -228,6 +228,15 @@ def test_a_postgresql_that_does_not_answer_is_a_clear_error_without_the_password
     assert "s3cret" not in str(caught.value) + caplog.text
 
 
+@pytest.mark.parametrize(("given", "expected"), [("", "10000"), ("&tcp_user_timeout=2000", "2000")])
+def test_a_postgresql_whose_machine_is_gone_is_not_waited_for_long(postgres_url, given, expected):
+    database = Database(postgres_url + given)
+    with database.read() as connection:
+        parameters = connection.connection.driver_connection.info.get_parameters()
+    assert parameters["tcp_user_timeout"] == expected
+    database.close()
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     place = tmp_path / "small"

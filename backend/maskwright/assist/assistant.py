@@ -8,17 +8,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from maskwright.assist.classifiers import Classifiers
 from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.everything import never_cancelled
-from maskwright.assist.interact import Interactor
+from maskwright.assist.interact import InteractiveAnswer, Interactor
 from maskwright.assist.jobs import BackgroundJobs, JobProgress
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
 from maskwright.assist.refer import refer
@@ -26,7 +22,6 @@ from maskwright.errors import Busy, Cancelled, ModelUnavailable
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
-from maskwright.masks import Mask
 from maskwright.models.class_heads import ClassHeadShelf
 from maskwright.models.learning_classifier import tag_classifier
 from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
@@ -43,23 +38,6 @@ _log = logging.getLogger(__name__)
 REVISION = 2
 """Counts changes of the rules in this package that change answers; part of every model version."""
 _NO_LABELS = LabelSet(())
-
-
-@dataclass(frozen=True, eq=False)
-class InteractiveAnswer:
-    """What a prompt led to.
-
-    Attributes:
-        mask: Of the image's size; empty when nothing was found.
-        score: The segmenter's own estimate of the mask's IoU, in [0, 1]; 0 for an empty mask.
-        model_version: What made it.
-        low_res_logits: (h, w) float32 that led to the mask, or None where nothing on the object was marked.
-    """
-
-    mask: Mask
-    score: float
-    model_version: str
-    low_res_logits: NDArray[np.float32] | None
 
 
 class Assistant:

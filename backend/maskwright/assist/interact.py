@@ -43,6 +43,23 @@ class Interaction:
 
 
 @dataclass(frozen=True, eq=False)
+class InteractiveAnswer:
+    """What a prompt led to.
+
+    Attributes:
+        mask: Of the image's size; empty when nothing was found.
+        score: The segmenter's own estimate of the mask's IoU, in [0, 1]; 0 for an empty mask.
+        model_version: What made it.
+        low_res_logits: (h, w) float32 that led to the mask, or None where nothing on the object was marked.
+    """
+
+    mask: Mask
+    score: float
+    model_version: str
+    low_res_logits: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Step:
     """What one prompt led to: (h, w) logits, in half precision where they are remembered."""
 

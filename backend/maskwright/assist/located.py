@@ -104,10 +104,7 @@ def locate_objects(
 
 
 def support(evidence: Evidence, masks: Sequence[Mask]) -> NDArray[np.float32]:
-    """(M, C) in [0, 1]: how far the evidence within each of M masks lets it be each class.
-
-    1 where a mask is too small to tell, and for classes that were learnt.
-    """
+    """(M, C) in [0, 1]: how far evidence within each of M masks lets it be each class; 1 if too small, or learnt."""
     maps = evidence.maps
     result = np.ones((len(masks), maps.shape[2]), dtype=np.float32)
     smallest = (max(maps.shape[:2]) / 7) ** 2

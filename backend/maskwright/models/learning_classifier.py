@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -44,7 +44,6 @@ class LearningRegionClassifier:
         features: Describes regions to the head.
         labels: The project's label set: tells which class a question's phrases mean. Without it nothing learnt applies.
         head: What was learnt, if anything.
-        renamed: Today's name of a class -> the name under which it was learnt.
 
     Raises:
         ModelUnavailable: If the head was learnt beside other versions of ``base`` or ``features``.
@@ -56,7 +55,6 @@ class LearningRegionClassifier:
         features: RegionFeatures,
         labels: LabelSet | None = None,
         head: RegionHead | None = None,
-        renamed: Mapping[str, str] | None = None,
     ) -> None:
         if head is not None and head.made_for != made_for(base, features):
             raise ModelUnavailable(
@@ -65,10 +63,9 @@ class LearningRegionClassifier:
         self.name = base.name
         self.version = base.version
         if head is not None:
-            names = sorted((renamed or {}).items())
-            parts = (base.version, features.version, head.version, labels.content_hash() if labels else None, *names)
+            parts = (base.version, features.version, head.version, labels.content_hash() if labels else None)
             self.version = f"learning-1({', '.join(map(str, parts))})"
-        self._base, self._features, self._head, self._renamed = base, features, head, renamed
+        self._base, self._features, self._head = base, features, head
         self._labels = () if labels is None else labels.classes
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
@@ -80,7 +77,7 @@ class LearningRegionClassifier:
         prior = self._base.classify(image, masks, phrases)
         if self._head is None or not phrases:
             return prior
-        head = self._head.for_classes(self._names(phrases), self._renamed)
+        head = self._head.for_classes(self._names(phrases))
         # A single class is certain without a look, unless people have shown what is not one.
         if not head.counts[:-1].any() and not head.counts[-1]:
             return prior
@@ -101,7 +98,7 @@ class LearningRegionClassifier:
         evidence = self._base.locate(image, phrases)
         if self._head is None:
             return evidence
-        counts = self._head.for_classes(self._names(phrases), self._renamed).counts
+        counts = self._head.for_classes(self._names(phrases)).counts
         return replace(evidence, learnt=counts[:-1] > 0)
 
     def _names(self, phrases: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,7 @@ move.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +105,11 @@ class RegionHead:
             weights[:, columns] = found * np.float32(SCALE)
         return cls(names, counts, weights, centre, trust, made_for)
 
-    def for_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> RegionHead:
+    def for_classes(self, names: Sequence[str]) -> RegionHead:
         """The head for another label set: new classes without examples, those that are gone forgotten.
 
         Args:
             names: C unique class names of the label set.
-            renamed: Today's name -> the name under which a class was learnt.
 
         Raises:
             InvalidInput: If a name is repeated or there is none.
@@ -118,7 +117,7 @@ class RegionHead:
         if len(set(names)) != len(names) or not names:
             raise InvalidInput("a region head needs at least one class, each named once")
         old = {name: column for column, name in enumerate(self.classes)}
-        columns = [old.get((renamed or {}).get(name, name)) for name in names]
+        columns = [old.get(name) for name in names]
         counts = np.zeros(len(names) + 1, dtype=np.int64)
         weights: NDArray[np.float32] = np.zeros((len(self.centre), len(names) + 1), dtype=np.float32)
         for new, column in enumerate([*columns, len(self.classes)]):

@@ -12,7 +12,9 @@ from sqlalchemy.exc import ArgumentError
 
 from maskwright.errors import InvalidInput
 
-_CONNECT_TIMEOUT_S = 10
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 10_000}
+"""Seconds for a connection, and milliseconds for the server's sign that it got something: clicks ask this database, and
+must not hang for a quarter of an hour when its machine is gone."""
 
 
 def postgres_engine(url: str, patience_s: float) -> Engine:
@@ -30,7 +32,7 @@ def postgres_engine(url: str, patience_s: float) -> Engine:
         raise InvalidInput("MASKWRIGHT_DATABASE_URL is no database URL such as postgresql://user@host/name") from None
     if parsed.drivername != "postgresql+psycopg":
         raise InvalidInput("MASKWRIGHT_DATABASE_URL must begin with postgresql:// (or be empty for SQLite)")
-    connecting = {} if "connect_timeout" in parsed.query else {"connect_timeout": _CONNECT_TIMEOUT_S}
+    connecting = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
     try:
         engine = create_engine(
             parsed, pool_pre_ping=True, pool_size=8, max_overflow=24, pool_timeout=patience_s,
