@@ -368,6 +368,20 @@ def test_rolling_back_serves_the_version_before_and_promoting_brings_the_newer_o
     assert [notice.action for notice in site.notices] == ["refresh", "refresh"]
 
 
+def test_the_figures_at_a_glance_are_those_of_the_version_in_service(site, project):
+    at, store = f"/projects/{project}", site.store
+    glance = r"IoU at 1 click (\S+) 0.520 before round 1"
+    of = {one.number: one.metrics for one in RoundStore(store.database).list(project)}
+    for rolled, expected in enumerate((of[7]["candidate"], of[7]["served"])):
+        assert re.search(glance, words_of(site.get(at))).group(1) == f"{expected['iou_1']:.3f}", rolled
+        ServedRegister(store.database).rollback(project, demo.BASE)
+    while ServedRegister(store.database).current(project, demo.BASE).uri != demo.BASE:
+        ServedRegister(store.database).rollback(project, demo.BASE)
+    assert re.search(glance, words_of(site.get(at))).group(1) == "0.520"
+    site.post(f"{at}/rounds/4/promote", at, confirmed="yes")
+    assert re.search(glance, words_of(site.get(at))).group(1) == f"{of[4]['candidate']['iou_1']:.3f}"
+
+
 def test_rolling_back_ends_at_the_base_model(site, project):
     versions, register = f"/projects/{project}/versions", ServedRegister(site.store.database)
     for _ in range(5):

@@ -92,6 +92,7 @@ class Dashboard(Blueprint):
             glance=glance,
             outlook=Outlook.of(store, project, glance.last),
             rounds=rounds,
+            present=rounds.figures_of(next(iter(view.serving), None), ServedRegister(store.database).history(project)),
             shown=next((report for report in rounds.reports if report.pictures("worst")), None),
             acquisitions=NAMES,
             away=away,

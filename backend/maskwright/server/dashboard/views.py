@@ -10,7 +10,7 @@ from maskwright.errors import InvalidInput
 from maskwright.learn.rounds.requests import WANTED, waiting
 from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.learn.settings import LearningSettings, read_learning
-from maskwright.server.dashboard.report import Report
+from maskwright.server.dashboard.report import Figures, Report
 from maskwright.server.dashboard.words import STAGES, number
 from maskwright.store.corrections import CorrectionsStore, ProjectRow, StoreCounts
 from maskwright.store.priorities import Priority, PriorityStore
@@ -148,6 +148,22 @@ class RoundsView:
     def measured(self) -> list[Report]:
         """Ended rounds with figures, oldest first."""
         return [one for one in reversed(self.reports) if not one.round.state.is_active and one.served]
+
+    def figures_of(self, present: Served | None, history: Sequence[Served]) -> Figures:
+        """What was last measured of a version in force (None: of the base alone); empty if nothing was.
+
+        Args:
+            present: It.
+            history: What the project ever served: tells which version a round was compared with.
+        """
+        known = {version.id: version.uri for version in history}
+        for report in reversed(self.measured):
+            one = report.round
+            if present is not None and present.round_number == one.number:
+                return report.candidate
+            if known.get(one.served_before or 0, one.base) == (one.base if present is None else present.uri):
+                return report.served
+        return Figures()
 
     @classmethod
     def of(cls, store: CorrectionsStore, project_id: int) -> RoundsView:
