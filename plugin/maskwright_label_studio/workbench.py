@@ -125,7 +125,9 @@ class Workbench:
         )
 
     def preannotate(self, project: int) -> int:
-        """Have every task without a prediction of this model version pre-annotated; how many tasks there are.
+        """Have every task without an annotation and a prediction of this model version pre-annotated.
+
+        Tasks that people are done with get none of a version that came later, so nobody waits for them.
 
         Goes the way a person goes, through Label Studio's own action "retrieve predictions". The backend answers it
         within its time limit with what is ready, and sends the rest on its own.
@@ -134,18 +136,19 @@ class Workbench:
             Unreachable: If some tasks still have none when patience is at its end.
         """
         version = str(self.client.project(project).get("model_version") or "")
-        tasks = {int(task["id"]) for task in self.client.tasks(project)}
-        if self._predicted(project, version) >= tasks:
+        tasks = {int(task["id"]): bool(task["is_labeled"]) for task in self.client.tasks(project)}
+        waiting = {number for number, is_done in tasks.items() if not is_done}
+        if not (missing := waiting - self._predicted(project, version)):
             return len(tasks)
-        self._tell(f"pre-annotating {len(tasks)} pictures")
+        self._tell(f"pre-annotating {len(missing)} pictures")
         headers = {"Authorization": f"Token {self.label_studio.token}"}
         with httpx.Client(base_url=self.label_studio.url, headers=headers, trust_env=False) as http:
             http.post(
                 "/api/dm/actions", params={"id": "retrieve_tasks_predictions", "project": project},
-                json={"selectedItems": {"all": True, "excluded": []}}, timeout=_ACTION_TIMEOUT_S,
+                json={"selectedItems": {"all": False, "included": sorted(missing)}}, timeout=_ACTION_TIMEOUT_S,
             ).raise_for_status()  # fmt: skip
         deadline = time.monotonic() + PREDICTIONS_LIMIT_S
-        while missing := tasks - self._predicted(project, version):
+        while missing := waiting - self._predicted(project, version):
             if time.monotonic() > deadline:
                 raise Unreachable(f"{len(missing)} tasks have no prediction yet; see {self.backend.log.name}")
             time.sleep(3.0)

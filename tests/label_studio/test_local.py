@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from maskwright_label_studio.local import LocalLabelStudio, Login, find_executab
 from maskwright_label_studio.local_backend import LocalBackend
 from maskwright_label_studio.samples import SAMPLE_LABELS, SAMPLES, sample_images
 from maskwright_label_studio.templates import render_template, template_names
-from maskwright_label_studio.workbench import _is_upload_of
+from maskwright_label_studio.workbench import Workbench, _is_upload_of
 
 
 @pytest.fixture
@@ -127,6 +128,16 @@ def test_sample_pictures_are_there_with_their_licence_and_prompts_that_fit():
 )
 def test_uploads_are_recognised_by_name(stored, name, same):
     assert _is_upload_of(stored, Path(name)) is same
+
+
+def test_nobody_waits_for_predictions_of_tasks_that_people_are_done_with(tmp_path, program):
+    bench = Workbench(tmp_path / "home", executable=program)
+    bench.client = SimpleNamespace(
+        project=lambda number: {"model_version": "learnt"},
+        tasks=lambda project: [{"id": 1, "is_labeled": True}, {"id": 2, "is_labeled": False}],
+        predictions=lambda project: [{"task": 1, "model_version": "before"}, {"task": 2, "model_version": "learnt"}],
+    )
+    assert bench.preannotate(1) == 2
 
 
 @pytest.mark.slow
