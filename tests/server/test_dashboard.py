@@ -316,6 +316,14 @@ def test_with_enough_corrections_the_page_says_what_a_round_still_waits_for(site
     assert "a round begins by itself once corrections pause for 1 min." in words_of(site.get(at))
 
 
+def test_after_a_round_that_came_to_nothing_the_page_says_how_to_try_it_again(site, project):
+    at, rounds = f"/projects/{project}", RoundStore(site.store.database)
+    assert "train --force" not in site.get(at)
+    number = demo.begin_round(site.store, project)
+    rounds.finish(rounds.get(project, number).id, "worker-1", RoundState.FAILED, reason="the disk is full")
+    assert "To try the last one again: maskwright train --force" in words_of(site.get(at))
+
+
 def test_pages_without_scripts_reload_themselves_while_a_round_runs(site, project):
     refresh = '<noscript><meta http-equiv="refresh"'
     assert refresh not in site.get(f"/projects/{project}")
