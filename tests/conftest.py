@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+# As in the command: tests and the servers that they start share two cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def postgres_programs() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: path.parts[-3])

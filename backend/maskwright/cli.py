@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -107,6 +108,9 @@ def _join_platforms() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 on success, 2 and one line on standard error for what a user can mend."""
+    # PyTorch's threads wait for each other thousands of times a second. Spinning, as they do unless told before PyTorch
+    # is there, they take the cores from the worker, the server and Label Studio on the same machine, and vice versa.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _join_platforms()
     call: dict[str, Any] = {} if arguments is None else {"args": arguments}
     try:
