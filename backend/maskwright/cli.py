@@ -76,7 +76,7 @@ def start_logging(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    for noisy in ("httpx", "httpcore", "urllib3", "waitress.queue", "alembic.runtime.plugins"):
+    for noisy in ("httpx", "httpcore", "urllib3", "waitress.queue", "alembic.runtime.plugins", "huey"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
