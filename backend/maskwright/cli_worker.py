@@ -19,7 +19,7 @@ def worker() -> None:
     next. Settings come from MASKWRIGHT_* variables, which must name the same store, home and queue as the server's.
     """
     from maskwright.cli import start_logging
-    from maskwright.learn.rounds.requests import queue_due_rounds
+    from maskwright.learn.rounds.requests import queue_due_rounds, seconds_until_due
     from maskwright.learn.rounds.run import run_pending
     from maskwright.server.work_queue import WorkQueue
     from maskwright.server.worker import be_modest, run_worker
@@ -34,9 +34,10 @@ def worker() -> None:
         workshop = open_workshop(settings, store)
         workshop.registry.adapters.sweep()
 
-        def work(owner: str, stopping: Callable[[], bool]) -> None:
+        def work(owner: str, stopping: Callable[[], bool]) -> float:
             queue_due_rounds(workshop)
-            run_pending(workshop, owner, stopping=stopping)
+            # What became due while rounds were running is seen to at once.
+            return 0.0 if run_pending(workshop, owner, stopping=stopping) else seconds_until_due(workshop)
 
         run_worker(
             store.database, WorkQueue(settings), work,

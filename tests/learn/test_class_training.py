@@ -62,6 +62,14 @@ def test_classes_of_a_few_corrected_images_are_told_apart_on_the_next_one(pair, 
     assert answers(head, pair, make_image(9), LABELS).argmax(axis=1).tolist() == [0, 1, 2]
 
 
+def test_one_who_waits_is_told_of_every_image_that_is_done(pair, make_image):
+    told = []
+    fit_class_head(
+        [make_image(seed) for seed in range(3)], LABELS, *pair, progress=lambda done, of: told.append((done, of))
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_the_same_corrections_in_any_order_give_the_same_head(pair, make_image):
     images = [make_image(seed) for seed in range(2)]
     first, second = fit_class_head(images, LABELS, *pair), fit_class_head(iter(images[::-1]), LABELS, *pair)

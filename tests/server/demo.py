@@ -55,7 +55,7 @@ def figures(learnt: float, version: str) -> dict[str, Any]:
     """FIGURES of a model that has learnt so much, from 0 to 1."""
     iou = {name: round(start + (0.955 - start) * 0.8 * learnt, 4) for name, start in PROMPTS.items()}
     return {
-        "version": version, "primary": round(sum(iou.values()) / 4, 4),
+        "segmenter_version": version, "primary": round(sum(iou.values()) / 4, 4),
         **{f"iou_{name}": value for name, value in iou.items()},
         "boundary_iou_5": round(iou["1"] - 0.11, 4), "noc85": round(7.4 - 4.6 * learnt, 3),
         "noc90": round(11.2 - 5.9 * learnt, 3), "failed85": round(0.21 - 0.17 * learnt, 3),

@@ -123,6 +123,15 @@ def test_without_an_answering_queue_a_worker_looks_when_it_is_time(tmp_path, rou
         assert "queue does not answer" in process.stderr.readline()
 
 
+def test_a_worker_looks_again_when_something_becomes_due_and_not_only_after_its_minute(tmp_path, rounds):
+    (tmp_path / "due in s").write_text("0.5")
+    queue(rounds)
+    with worker(tmp_path):
+        until(lambda: rounds.get(1, 1).state is RoundState.REFUSED)
+        queue(rounds)
+        until(lambda: rounds.get(1, 2).state is RoundState.REFUSED)
+
+
 def test_a_runner_that_fails_is_called_again(tmp_path, rounds):
     (tmp_path / "broken").touch()
     queue(rounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ STEPS = 20
 def main(home: str, queue_url: str, lease_s: float, look_s: float) -> None:
     settings = be_modest(Settings(_env_file=None, home=Path(home), queue_url=queue_url, training_threads=1))
     store = open_store(settings.home)
-    rounds, checkpoint = RoundStore(store.database), settings.home / "steps"
+    rounds, checkpoint, due = RoundStore(store.database), settings.home / "steps", settings.home / "due in s"
 
     def work(owner, stopping):
         if (settings.home / "broken").exists():
@@ -30,13 +31,14 @@ def main(home: str, queue_url: str, lease_s: float, look_s: float) -> None:
             print(f"claimed at {step}", flush=True)
             while step < STEPS:
                 if stopping():
-                    return  # and leave the round: the worker itself must give it back
+                    return 0.0  # and leave the round: the worker itself must give it back
                 step += 1
                 checkpoint.write_text(str(step))
                 rounds.renew(claimed.id, owner, lease_s, {"step": step})
                 time.sleep(0.05)
             rounds.finish(claimed.id, owner, RoundState.REFUSED, reason=f"niceness {os.nice(0)}")
             print("finished", flush=True)
+        return float(due.read_text()) if due.exists() else math.inf
 
     run_worker(store.database, WorkQueue(settings), work, look_s=look_s, started=lambda name: print(name, flush=True))
     store.close()

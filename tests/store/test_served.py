@@ -75,6 +75,15 @@ def test_what_is_promoted_after_a_rollback_goes_back_to_what_was_served_then(ser
     assert [served.rollback(project, BASE).adapter for _ in range(2)] == [A, None]
 
 
+def test_going_back_from_a_version_that_is_no_longer_in_service_is_refused(served, project):
+    first = put(served, project, A)
+    second = put(served, project, B)
+    with pytest.raises(InvalidInput, match="another version is in service by now"):
+        served.rollback(project, BASE, expected=first.id)
+    assert served.current(project, BASE) == second
+    assert served.rollback(project, BASE, expected=second.id).adapter == A
+
+
 def test_rollbacks_at_once_go_one_step_each(served, project):
     for number in range(8):
         put(served, project, f"{number:032x}")

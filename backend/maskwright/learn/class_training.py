@@ -33,6 +33,7 @@ def fit_class_head(
     *,
     most_per_class: int = MOST_EXAMPLES,
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> RegionHead | None:
     """Learn the classes of a project from what people left and deleted; equal arguments give equal heads.
@@ -46,6 +47,7 @@ def fit_class_head(
         features: Describes regions.
         most_per_class: The bound.
         seed: Of the lot.
+        progress: Told after each image how many are done, and how many there are to be looked at.
         cancelled: Asked between images.
 
     Returns:
@@ -63,12 +65,13 @@ def fit_class_head(
         return None
     vectors: list[NDArray[np.float32]] = []
     priors: list[NDArray[np.float32]] = []
-    for position, taken in chosen.items():
+    for done, (position, taken) in enumerate(chosen.items(), start=1):
         if cancelled():
             raise Cancelled("learning the classes was cancelled")
         pixels, masks = corrected[position].pixels(), [mask for _, mask in taken]
         priors.append(classifier.classify(pixels, masks, [item.phrases for item in labels]))
         vectors.append(features.describe(pixels, masks))
+        progress(done, len(chosen))
     return RegionHead.fit(
         np.concatenate(vectors),
         indices,

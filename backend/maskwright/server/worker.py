@@ -22,8 +22,9 @@ from maskwright.store.workers import WorkerRegister
 
 log = logging.getLogger(__name__)
 
-Work = Callable[[str, Callable[[], bool]], object]
-"""Queues what is due and runs what waits, as the owner of that name, until there is nothing or it is to stop."""
+Work = Callable[[str, Callable[[], bool]], float]
+"""Queues what is due and runs what waits, as the owner of that name, until there is nothing or it is to stop; returns
+the seconds after which there will be something again, infinite if nobody knows."""
 
 LOOK_S = 60.0
 BEAT_S = 15.0
@@ -50,7 +51,7 @@ def run_worker(
     look_s: float = LOOK_S,
     started: Callable[[str], None] | None = None,
 ) -> None:
-    """Work until SIGTERM or SIGINT: at once, whenever a message comes, and every ``look_s`` seconds.
+    """Work until SIGTERM or SIGINT: at once, when a message comes, when something is due, and every ``look_s`` seconds.
 
     A round that is running when the signal comes is given back, and goes on where it was last saved; a second signal
     does what it does to any process.
@@ -68,13 +69,14 @@ def run_worker(
         if started is not None:
             started(owner)
         while not stop.is_set():
+            pause = look_s
             try:
-                work(owner, stop.is_set)
+                pause = min(look_s, work(owner, stop.is_set))
             except MaskwrightError as error:
                 log.error("%s", error)
             except Exception:
                 log.exception("rounds could not be run")
-            _listen(queue, stop, time.monotonic() + look_s)
+            _listen(queue, stop, time.monotonic() + pause)
         RoundStore(database).release_all(owner)
 
 

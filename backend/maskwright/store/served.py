@@ -101,17 +101,29 @@ class ServedRegister:
 
         return self._database.write(work)
 
-    def rollback(self, project_id: int, base: str, reason: str = "rolled back") -> Served:
+    def rollback(
+        self, project_id: int, base: str, reason: str = "rolled back", *, expected: int | None = None
+    ) -> Served:
         """Serve the version before the present one again; doing so repeatedly goes back to the base alone.
+
+        Args:
+            project_id: From ``CorrectionsStore.project``.
+            base: Canonical URI of the base model.
+            reason: Why.
+            expected: Id of the version that was in service when this was decided; None for whichever is.
 
         Raises:
             NotFound: If there is no such project.
-            InvalidInput: If nothing was served before.
+            InvalidInput: If nothing was served before, or another version than the expected one is in service.
         """
 
         def work(connection: Connection) -> Served:
             lock_project(connection, project_id)
             present = in_force(connection, project_id, base)
+            if expected is not None and (present is None or present.id != expected):
+                raise InvalidInput(
+                    "another version is in service by now; look at the versions again before you go back"
+                )
             if present is None or (present.uri == base and present.parent_id is None):
                 raise InvalidInput(f"the project serves {base} as it is: there is no version to go back to")
             row: dict[str, Any] = {"adapter": None, "classes": None, "round_number": None, "parent_id": None}

@@ -110,7 +110,7 @@ class Project:
     def __init__(
         self, home: Path, pictures: int = 8, held_out: int = 5, objects: int = 6, shuffled: bool = False
     ) -> None:
-        self.settings = Settings(home=home, device="cpu", model="embedded")
+        self.settings = Settings(home=home, device="cpu", model="embedded", cpu_threads=1)
         self.store: CorrectionsStore = open_store(home)
         self.row = self.store.project(PLATFORM, SERVER, NUMBER, title="Rings", label_config=CONFIG)
         self.files: dict[str, bytes] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maskwright.errors import InvalidInput
-from maskwright.learn.rounds.requests import due, queue_due_rounds, queue_round, waiting, want_training
+from maskwright.learn.rounds.requests import (
+    due,
+    queue_due_rounds,
+    queue_round,
+    seconds_until_due,
+    waiting,
+    want_training,
+)
 from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.learn.settings import LearningSettings, changed_settings, learning_settings, read_learning
 from maskwright.store.corrections import Stored
@@ -76,6 +84,33 @@ def test_a_round_waits_for_a_pause_but_not_for_ever(project):
     assert due(project.workshop, project.row, stored.newest + 59 * SECOND) == ""
     assert due(project.workshop, project.row, stored.newest + 60 * SECOND)
     assert due(project.workshop, project.row, stored.oldest + 600 * SECOND)
+
+
+def test_who_asks_waits_for_a_pause_of_five_seconds_and_no_longer_than_others(project):
+    project.learn(corrections_per_round=3, debounce_s=60.0)
+    stored = waiting(project.store, project.row.id, None)
+    want_training(project.store, project.row.id)
+    assert due(project.workshop, project.row, stored.newest + 4 * SECOND) == ""
+    assert due(project.workshop, project.row, stored.newest + 5 * SECOND) == "asked for"
+    project.learn(debounce_s=2.0)
+    assert due(project.workshop, project.row, stored.newest + 2 * SECOND) == "asked for"
+
+
+def test_one_who_looks_too_early_is_told_when_to_look_again(project):
+    project.learn(corrections_per_round=3, debounce_s=60.0, interval_s=200.0)
+    stored = waiting(project.store, project.row.id, None)
+    assert seconds_until_due(project.workshop, stored.newest + 45 * SECOND) == 15
+    annotate(project, 1)  # puts it off
+    later = waiting(project.store, project.row.id, None)
+    put_off = (later.newest - stored.newest) / SECOND
+    assert seconds_until_due(project.workshop, stored.newest + 45 * SECOND) == pytest.approx(put_off + 15)
+    # What is due already has been seen to, or cannot be: the next is the timer's.
+    assert seconds_until_due(project.workshop, later.oldest + 150 * SECOND) == 50
+    project.learn(corrections_per_round=0)
+    assert seconds_until_due(project.workshop) == math.inf
+    queue_round(project.workshop, project.row, trigger="tests")
+    project.learn(interval_s=1.0)
+    assert seconds_until_due(project.workshop) == math.inf
 
 
 def test_a_wish_starts_a_round_with_fewer_corrections_and_holds_for_an_hour(project):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -52,12 +54,14 @@ def test_a_round_learns_proves_itself_is_promoted_and_told_of_in_full(make_proje
     assert report["candidate"]["primary"] > report["served"]["primary"]
     assert report["gain"]["low"] > 0
     assert [row["name"] for row in report["by_prompt"]] == ["box", "1", "3", "5"]
-    assert [(row["name"], row["objects"]) for row in report["by_class"]] == [("thing", 30)]
+    (thing,) = report["by_class"]
+    assert (thing["name"], thing["objects"]) == ("thing", 30)
+    assert thing["error_low"] <= 1 - thing["candidate"] <= thing["error_high"]
     assert report["by_group"]["field"] == "scanner"
     assert {row["name"] for row in report["by_group"]["groups"]} == {"a", "b"}
     assert report["confusion"]["classes"] == ["thing", "(missed)"]
     assert sum(report["confusion"]["rows"][0]) == 30
-    assert set(report["seconds"]) == {"data", "train", "evaluate"}
+    assert set(report["seconds"]) == {"data", "train", "classes", "evaluate"}
     assert Verdict.from_json(ended.verdict).outcome == "promote"
     assert {progress["stage"] for progress in seen} == {"data", "training", "classes", "evaluating", "gallery"}
 
@@ -97,14 +101,34 @@ def test_what_was_learnt_from_shuffled_masks_is_refused_and_the_reason_told(make
     assert ended.metrics["candidate"]["primary"] < ended.metrics["served"]["primary"]
 
 
-def test_a_round_on_few_images_decides_nothing_and_says_what_a_verdict_needs(small):
+def test_a_round_on_few_images_decides_nothing_and_says_what_a_verdict_needs(small, caplog):
+    caplog.set_level("INFO", "maskwright")
+    began = time.monotonic()
     ended = small.run()
+    took = time.monotonic() - began
     assert ended.state is RoundState.UNDECIDED
     assert "1 held-out image with 2 objects, but a verdict needs 5 images and 30 objects" in ended.reason
     assert ended.adapter is not None
     assert small.workshop.served.current(small.row.id, "embedded") is None
     assert ended.metrics["gain"]["low"] is None
     assert json.loads(json.dumps(ended.metrics, allow_nan=False)) == ended.metrics
+    seconds = ended.metrics["seconds"]
+    assert set(seconds) == {"data", "train", "classes", "evaluate"}
+    assert took - 1 < sum(seconds.values()) <= took
+    told = [record.getMessage() for record in caplog.records]
+    assert "round 1 of project 7 begins (tests, attempt 1)" in told
+    assert "round 1 of project 7: 2 images with 4 objects to learn from, 1 images held out, 3 new" in told
+    assert re.fullmatch(r"round 1 of project 7: not enough data after \d+ s\. Not enough data: 1 held-out .*", told[-1])
+
+
+def test_a_round_that_was_given_back_tells_the_time_of_both_of_its_runs(small):
+    trained = threading.Event()
+    given_back = small.run(progress=lambda at: trained.set() if at.get("step") == 1 else None, stopping=trained.is_set)
+    first = given_back.metrics["seconds"]
+    claimed = small.workshop.rounds.claim("another", 60.0)
+    second = run_round(claimed, small.workshop, "another").metrics["seconds"]
+    assert second["data"] > first["data"] > 0
+    assert second["train"] > first["train"] > 0
 
 
 def test_without_anything_held_out_a_candidate_is_there_and_nothing_decided(make_project):

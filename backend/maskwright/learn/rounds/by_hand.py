@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.learn.rounds.candidates import MOST_KEPT
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import Served, ServedRegister
@@ -43,6 +44,12 @@ def promote_by_hand(
     present = register.current(project_id, one.base)
     if present is not None and (present.adapter, present.classes) == (one.adapter, one.classes):
         raise InvalidInput(f"what round {number} learnt is in service already")
+    for folder, name in (("adapters", one.adapter), ("classes", one.classes)):
+        if name is not None and not (home / folder / f"{name}.safetensors").is_file():
+            raise ModelUnavailable(
+                f"the files of round {number} are gone (of candidates that were never served only the newest "
+                f"{MOST_KEPT} are kept); train again"
+            )
     if one.adapter is not None:
         AdapterShelf(home / "adapters").summary(one.adapter)
     if one.classes is not None:

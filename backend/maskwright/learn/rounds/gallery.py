@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.images import draw_overlay
-from maskwright.images.overlay import Colour
 from maskwright.learn.acquisition.calibration import Calibration, calibrate
 from maskwright.learn.clicker import next_click
 from maskwright.learn.gate.records import Measurement
@@ -35,8 +34,11 @@ SURE, APART = 0.7, 0.5
 with what was drawn; or is at least so sure of another class."""
 LONGEST, SHORTEST = 480, 240
 """Pixels of a picture's longer side; smaller details are enlarged."""
-_MARGIN, _LEAST_MARGIN = 0.4, 16
-_COLOURS: dict[str | None, Colour] = {"person": (0, 200, 80), "model": (230, 40, 160)}
+_MARGIN, _LEAST_MARGIN = 0.15, 3
+_AROUND = 1.0
+"""A picture shows no more around an object than so many times its longer side, however much the model draws: what it is
+about stays large."""
+_PERSON, _MODEL = (0, 200, 80), (230, 40, 160)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,15 +184,11 @@ def picture(pixels: RGB, person: Mask, model: Mask) -> bytes:
         person: Of its size, not empty.
         model: Of its size.
     """
-    height, width = person.size
-    x0, y0, x1, y1 = person.union(model).box
-    margin = max(_LEAST_MARGIN, _MARGIN * max(x1 - x0, y1 - y0))
-    left, top = (max(0, int(v - margin)) for v in (x0, y0))
-    right, bottom = min(width, int(x1 + margin) + 1), min(height, int(y1 + margin) + 1)
+    left, top, right, bottom = _around(person, model)
     longer = max(right - left, bottom - top)
     scale = min(LONGEST / longer, max(1.0, SHORTEST / longer))
     size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    area = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    area = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     canvas: NDArray[np.uint8] = np.asarray(
         cv2.resize(np.ascontiguousarray(pixels[top:bottom, left:right]), size, interpolation=area), dtype=np.uint8
     )
@@ -199,7 +197,21 @@ def picture(pixels: RGB, person: Mask, model: Mask) -> bytes:
         crop = mask.crop_array(left, top, right, bottom).astype(np.uint8)
         return Mask.from_array(cv2.resize(crop, size, interpolation=cv2.INTER_NEAREST))
 
-    drawn = draw_overlay(canvas, [(shrunk(person), "person", None), (shrunk(model), "model", None)], colours=_COLOURS)
-    encoded, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    # The larger first, so that it does not hide the other.
+    for mask, colour in sorted([(person, _PERSON), (model, _MODEL)], key=lambda item: -item[0].area):
+        canvas = draw_overlay(canvas, [(shrunk(mask), None, None)], colours={None: colour})
+    encoded, png = cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
     assert encoded
     return bytes(png)
+
+
+def _around(person: Mask, model: Mask) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom pixel of what a picture shows."""
+    height, width = person.size
+    own, both = person.box, person.union(model).box
+    side = max(own[2] - own[0], own[3] - own[1])
+    margin = max(_LEAST_MARGIN, _MARGIN * side)
+    most = max(_LEAST_MARGIN, _AROUND * side)
+    left, top = (max(0, int(max(both[i] - margin, own[i] - most))) for i in (0, 1))
+    right, bottom = (min(end, int(min(both[i] + margin, own[i] + most)) + 1) for i, end in ((2, width), (3, height)))
+    return left, top, right, bottom

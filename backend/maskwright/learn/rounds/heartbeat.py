@@ -46,7 +46,7 @@ class Heartbeat:
         self._told, self._asked, self._stopping = told, asked, stopping
         self._lock = threading.Lock()
         self._progress: dict[str, Any] = {}
-        self._ended = threading.Event()
+        self._ended, self._wake = threading.Event(), threading.Event()
         self._cancelling = False
         self.lost = False
         self._held_until = time.monotonic() + lease_s
@@ -60,12 +60,16 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._wake.set()
         self._thread.join()
 
     def tell(self, stage: str, **progress: Any) -> None:
-        """Say how far the round is; see ``Round.progress``."""
+        """Say how far the round is; see ``Round.progress``. Another stage is written at once."""
         with self._lock:
+            is_new = stage != self._progress.get("stage")
             self._progress = {"stage": stage, **progress}
+        if is_new:
+            self._wake.set()
         self._told(self._progress)
 
     def steps(self, stage: str, of: int, before: int = 0) -> Callable[[int], None]:
@@ -99,7 +103,11 @@ class Heartbeat:
         return self._stopping() and not (self._cancelling or self._asked())
 
     def _run(self) -> None:
-        while not self._ended.wait(min(TOLD_EVERY_S, self._lease_s / 3)):
+        while True:
+            self._wake.wait(min(TOLD_EVERY_S, self._lease_s / 3))
+            self._wake.clear()
+            if self._ended.is_set():
+                return
             with self._lock:
                 progress = dict(self._progress)
             began = time.monotonic()

@@ -117,9 +117,13 @@ def training_report(registry: ModelRegistry, adapter: str) -> dict[str, Any] | N
 
 
 def learn_classes(
-    settings: Settings, images: Sequence[TrainingImage], labels: LabelSet, cancelled: Callable[[], bool]
+    settings: Settings,
+    images: Sequence[TrainingImage],
+    labels: LabelSet,
+    progress: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
 ) -> str | None:
-    """Fit a class head to the images and write it.
+    """Fit a class head to the images and write it; ``progress`` and ``cancelled`` as for ``fit_class_head``.
 
     Returns:
         Its id; None where there is nothing to learn about classes.
@@ -139,5 +143,5 @@ def learn_classes(
         return None
     tagger = ImageNetTagger()
     classifier = TagRegionClassifier(tagger, SentenceEncoder())
-    head = fit_class_head(images, labels, classifier, RegionFeatures(tagger), cancelled=cancelled)
+    head = fit_class_head(images, labels, classifier, RegionFeatures(tagger), progress=progress, cancelled=cancelled)
     return None if head is None else ClassHeadShelf(settings.home / "classes").write(head)

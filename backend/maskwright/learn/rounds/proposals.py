@@ -92,6 +92,12 @@ def quality(found: Sequence[Proposed]) -> PreannotationQuality:
     )
 
 
+def names_worse(before: Sequence[Proposed], after: Sequence[Proposed]) -> bool:
+    """Whether the classes of the second are right less often, if that can be told."""
+    one, other = quality(before).class_accuracy, quality(after).class_accuracy
+    return one is not None and other is not None and other < one
+
+
 def confusion(found: Sequence[Proposed], labels: LabelSet) -> dict[str, Any]:
     """Which class was proposed for regions of which class.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ def figures(found: Measurement, calibration_error: float, quality: Preannotation
     means = {name: float(values.mean()) for name, values in found.columns().items()}
     failed = [record.clicks85 is None for record in found.records]
     return {
-        "version": found.model_version,
+        "segmenter_version": found.model_version,
         "primary": means.get(PRIMARY),
         **{f"iou_{name}": means.get(f"iou_{name}") for name in PROMPT_TYPES},
         "boundary_iou_5": means.get("boundary_iou_5"),
@@ -42,7 +42,7 @@ def comparison(verdict: Verdict, served: Measurement, candidate: Measurement) ->
         "candidate": figures(candidate, verdict.calibration_error[1], after),
         "gain": _bounds(verdict.gains[PRIMARY]),
         "by_prompt": [{"name": name, **_row(verdict.gains[f"iou_{name}"])} for name in PROMPT_TYPES],
-        "by_class": [{"name": label, **_row(gain)} for label, gain in verdict.classes.items()],
+        "by_class": _by_class(verdict, candidate),
     }
 
 
@@ -55,16 +55,37 @@ def by_group(found: Measurement, groups: Mapping[str, str], field: str, seed: in
         field: The field's name.
         seed: Of the draws.
     """
-    owners = np.array([groups.get(record.image, "") for record in found.records], dtype=object)
+    errors = _errors(found, [groups.get(record.image, "") for record in found.records], seed)
+    rows = [
+        {
+            "name": name,
+            "objects": one.objects,
+            "images": one.images,
+            "error": one.mean,
+            "low": one.low,
+            "high": one.high,
+        }
+        for name, one in errors.items()
+    ]
+    return {"field": field, "groups": rows}
+
+
+def _by_class(verdict: Verdict, candidate: Measurement) -> list[dict[str, Any]]:
+    errors = _errors(candidate, [record.label for record in candidate.records], verdict.rule.seed)
+    return [
+        {"name": label, **_row(gain), "error_low": errors[label].low, "error_high": errors[label].high}
+        for label, gain in verdict.classes.items()
+    ]
+
+
+def _errors(found: Measurement, owners: Sequence[str | None], seed: int) -> dict[str, Gain]:
+    """By what objects belong to, if to anything, their error: 1 less the primary measure."""
     errors = 1 - found.columns()[PRIMARY] if found.records else np.zeros(0)
-    names = sorted(set(owners))
-    compared = [Compared(np.zeros_like(errors), errors, np.asarray(owners == name, dtype=np.bool_)) for name in names]
+    belong = np.array(owners, dtype=object)
+    names = sorted({name for name in owners if name is not None})
+    compared = [Compared(np.zeros_like(errors), errors, np.asarray(belong == name, dtype=np.bool_)) for name in names]
     gains = paired_gains(compared, [record.image for record in found.records], seed=seed)
-    rows = (
-        {"name": name, "objects": g.objects, "images": g.images, "error": g.mean, "low": g.low, "high": g.high}
-        for name, g in zip(names, gains, strict=True)
-    )
-    return {"field": field, "groups": list(rows)}
+    return dict(zip(names, gains, strict=True))
 
 
 def _bounds(gain: Gain) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, select
 
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.learn.rounds.workshop import MACHINE, Workshop
-from maskwright.learn.settings import LearningSettings, read_learning
+from maskwright.learn.settings import read_learning
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.reading import annotation_is_there, same_task, task_is_there
@@ -22,6 +23,8 @@ WANTED = "training-wanted"
 """Note of a project: when somebody last asked for training."""
 WISH_HOLDS_S = 3600.0
 """A wish that met nothing new to learn from is forgotten after so long: the corrections may still be on their way."""
+WISH_DEBOUNCE_S = 5.0
+"""With a wish open a round waits for no longer a pause than this: a person is looking at it."""
 LONGEST_WAIT = 10
 """Work that never pauses puts a round off for no longer than so many times ``debounce_s``."""
 _SECOND = 1_000_000
@@ -103,32 +106,58 @@ def due(workshop: Workshop, project: ProjectRow, at: int | None = None) -> str:
         at: The present in microseconds since 1970, or None for now.
     """
     present = now() if at is None else at
+    return next((why for moment, why in _coming(workshop, project, present) if moment <= present), "")
+
+
+def seconds_until_due(workshop: Workshop, at: int | None = None) -> float:
+    """How long until a round of any project becomes due if nothing else is corrected; infinite if none ever does.
+
+    What is due already does not count: ``queue_due_rounds`` has seen to it, or cannot.
+
+    Args:
+        workshop: Tells the settings.
+        at: As for ``due``.
+    """
+    present = now() if at is None else at
+    soonest = math.inf
+    for project in workshop.store.projects():
+        try:
+            coming = [moment for moment, _ in _coming(workshop, project, present) if moment > present]
+        except MaskwrightError:  # told when rounds were queued
+            continue
+        soonest = min([soonest, *coming])
+    return (soonest - present) / _SECOND
+
+
+def _coming(workshop: Workshop, project: ProjectRow, present: int) -> list[tuple[float, str]]:
+    """(microseconds since 1970, why) of the rounds that come without another correction, wishes of people first.
+
+    Args:
+        workshop: Tells the settings.
+        project: Of the store.
+        present: Microseconds since 1970.
+    """
     if workshop.rounds.active(project.id) is not None:
-        return ""
-    learning = read_learning(workshop.notes, project.id)
-    last = _last(workshop, project)
+        return []
+    learning, last = read_learning(workshop.notes, project.id), _last(workshop, project)
     fresh = waiting(workshop.store, project.id, last)
     if not fresh.count:
-        return ""
-    debounce = learning.debounce_s * _SECOND
-    if present - fresh.newest < debounce and present - fresh.oldest < LONGEST_WAIT * debounce:
-        return ""
-    return _reason(workshop, project, learning, last, fresh, present)
+        return []
 
+    def pause(seconds: float) -> float:
+        return min(fresh.newest + seconds * _SECOND, fresh.oldest + LONGEST_WAIT * seconds * _SECOND)
 
-def _reason(
-    workshop: Workshop, project: ProjectRow, learning: LearningSettings, last: Round | None, fresh: Waiting, at: int
-) -> str:
+    found: list[tuple[float, str]] = []
     wanted = to_microseconds((workshop.notes.get(project.id, WANTED) or {}).get("at", ""))
     before = to_microseconds(last.created_at) if last is not None else 0
-    if wanted > before and wanted > at - WISH_HOLDS_S * _SECOND:
-        return "asked for"
+    if wanted > before and wanted > present - WISH_HOLDS_S * _SECOND:
+        found.append((pause(min(learning.debounce_s, WISH_DEBOUNCE_S)), "asked for"))
     if learning.corrections_per_round and fresh.count >= learning.corrections_per_round:
-        return f"{fresh.count} new corrections"
-    since = to_microseconds(last.finished_at) if last is not None else fresh.oldest
-    if learning.interval_s and at - since >= learning.interval_s * _SECOND:
-        return "timer"
-    return ""
+        found.append((pause(learning.debounce_s), f"{fresh.count} new corrections"))
+    if learning.interval_s:
+        since = to_microseconds(last.finished_at) if last is not None else fresh.oldest
+        found.append((max(since + learning.interval_s * _SECOND, pause(learning.debounce_s)), "timer"))
+    return found
 
 
 def waiting(store: CorrectionsStore, project_id: int, last: Round | None) -> Waiting:

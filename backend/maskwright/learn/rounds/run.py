@@ -7,10 +7,12 @@ a checkpoint, measurements image by image, the held-out part as a note of the pr
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 from maskwright.errors import Cancelled, MaskwrightError, NotFound
+from maskwright.learn.rounds.candidates import forget_candidates
 from maskwright.learn.rounds.ends import End, forget_work
 from maskwright.learn.rounds.heartbeat import Heartbeat
 from maskwright.learn.rounds.work import RoundWork
@@ -46,7 +48,7 @@ def run_pending(
         try:
             ended.append(run_round(claimed, workshop, owner, lease_s=lease_s, stopping=stopping))
         except LeaseLost as error:
-            log.warning("round %d of project %d: %s", claimed.number, claimed.project_id, error)
+            log.warning("round %d of project %d: %s", claimed.number, _number(workshop, claimed), error)
     return ended
 
 
@@ -82,6 +84,8 @@ def run_round(
     rounds = workshop.rounds
     beat = Heartbeat(rounds, claimed.id, owner, lease_s, told=progress, asked=cancelled, stopping=stopping)
     report: dict[str, Any] = dict(claimed.metrics)
+    name, began = f"round {claimed.number} of project {_number(workshop, claimed)}", time.monotonic()
+    log.info("%s begins (%s, attempt %d)", name, claimed.trigger, claimed.attempts)
     try:
         with beat:
             end = RoundWork(claimed, workshop, owner, beat, report).run()
@@ -89,6 +93,8 @@ def run_round(
         if beat.lost:
             raise LeaseLost("the round was taken over by another process, or ended, while it ran here") from None
         if beat.is_left:
+            log.info("%s is left to the next worker after %.0f s", name, time.monotonic() - began)
+            rounds.advance(claimed.id, owner, RoundState.TRAINING, metrics=report)
             return rounds.release(claimed.id, owner)
         end = End(RoundState.CANCELLED, "cancelled")
     except LeaseLost:
@@ -96,7 +102,7 @@ def run_round(
     except MaskwrightError as error:
         end = End(RoundState.FAILED, str(error))
     except Exception as error:
-        log.exception("round %d of project %d failed", claimed.number, claimed.project_id)
+        log.exception("%s failed", name)
         end = End(RoundState.FAILED, f"it failed ({type(error).__name__}); the log of who ran it tells more")
     if end.state is RoundState.PROMOTED and end.verdict is not None:
         ended, _ = rounds.promote(claimed.id, owner, reason=end.reason, verdict=end.verdict, metrics=report)
@@ -104,9 +110,15 @@ def run_round(
         ended = rounds.finish(
             claimed.id, owner, end.state, reason=end.reason, verdict=end.verdict, metrics=report or None
         )
-    log.info("round %d of project %d: %s. %s", ended.number, ended.project_id, ended.state, ended.reason)
+    log.info("%s: %s after %.0f s. %s", name, ended.state, time.monotonic() - began, ended.reason)
     forget_work(workshop.folder(ended.project_id, ended.number))
+    forget_candidates(workshop, ended.project_id)
     return ended
+
+
+def _number(workshop: Workshop, one: Round) -> int:
+    """What the platform calls the project."""
+    return workshop.store.project_row(one.project_id).number
 
 
 def _tidy(workshop: Workshop) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -12,7 +15,6 @@ from maskwright.export.selection import Selection
 from maskwright.images import ImageLimits
 from maskwright.learn.gate.asking import Asking, HeldOutImage
 from maskwright.learn.gate.held_out import HeldOutRule, Parts
-from maskwright.learn.gate.preannotations import PreannotationQuality
 from maskwright.learn.gate.reasons import not_enough
 from maskwright.learn.gate.records import Measurement
 from maskwright.learn.gate.verdict import GateRule, judge
@@ -30,7 +32,7 @@ from maskwright.learn.rounds.gallery import (
 from maskwright.learn.rounds.heartbeat import Heartbeat
 from maskwright.learn.rounds.images import RoundImages
 from maskwright.learn.rounds.learning import Start, learn_adapter, learn_classes, start_of, training_report
-from maskwright.learn.rounds.proposals import MOST_IMAGES, Proposed, confusion, propose, quality
+from maskwright.learn.rounds.proposals import MOST_IMAGES, Proposed, confusion, names_worse, propose, quality
 from maskwright.learn.rounds.report import by_group, comparison
 from maskwright.learn.rounds.workshop import HELD_OUT, MACHINE, TRAINED, Workshop
 from maskwright.learn.settings import learning_settings
@@ -38,6 +40,8 @@ from maskwright.learn.training.records import TrainingImage, TrainingProgress
 from maskwright.store.rounds import Round, RoundFields, RoundState
 from maskwright.store.served import Served
 from maskwright.store.snapshots import Snapshot, SnapshotStore
+
+log = logging.getLogger(__name__)
 
 
 class RoundWork:
@@ -68,6 +72,7 @@ class RoundWork:
             workshop.window(self._project),
         )
         self._report = report
+        self._stage, self._counted = "data", time.monotonic()
 
     def run(self) -> End:
         """Do what is left to do.
@@ -76,25 +81,38 @@ class RoundWork:
             Cancelled: If the work is to stop.
             MaskwrightError: If it cannot be done; the message says why.
         """
-        began = time.monotonic()
-        snapshot, served = self._frozen()
-        corpus, parts, start = self._data(snapshot, served)
-        seconds = {"data": time.monotonic() - began}
+        with self._timed("data"):
+            snapshot, served = self._frozen()
+            corpus, parts, start = self._data(snapshot, served)
         training = corpus.training(parts)
         if start is None:
             training = [replace(image, is_new=True) for image in training]
         self._count(corpus, parts, training)
         if not any(image.objects for image in training):
             return nothing_to_learn(snapshot, corpus, parts)
-        adapter = self._train(training, snapshot, served, start)
-        self._report["training"] = training_report(self._shop.registry, adapter)
-        seconds["train"] = float((self._report["training"] or {}).get("seconds") or 0.0)
-        classes = self._fit_classes(training, served)
-        self._advance(RoundState.EVALUATING, classes=classes)
-        began = time.monotonic()
-        end = self._evaluate(corpus, parts, served, adapter, classes)
-        self._report["seconds"] = seconds | {"evaluate": time.monotonic() - began}
-        return end
+        with self._timed("train"):
+            adapter = self._train(training, snapshot, served, start)
+            self._report["training"] = training_report(self._shop.registry, adapter)
+        with self._timed("classes"):
+            classes = self._fit_classes(training, served)
+            self._beat.tell("evaluating")
+            self._advance(RoundState.EVALUATING, classes=classes)
+        with self._timed("evaluate"):
+            return self._evaluate(corpus, parts, served, adapter, classes)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Report what a stage takes by the clock, all attempts together but for what a killed one had not kept."""
+        self._stage, self._counted = stage, time.monotonic()
+        try:
+            yield
+        finally:
+            self._count_seconds()
+
+    def _count_seconds(self) -> None:
+        seconds, moment = self._report.setdefault("seconds", {}), time.monotonic()
+        seconds[self._stage] = seconds.get(self._stage, 0.0) + moment - self._counted
+        self._counted = moment
 
     def _frozen(self) -> tuple[Snapshot, Served | None]:
         """The corrections to learn from, and the version to compare with, as they were when the round began."""
@@ -160,6 +178,11 @@ class RoundWork:
             "held_out": sum(len(image.objects) for image in held_out),
         }
         self._report["problems"] = list(corpus.problems)
+        log.info(
+            "round %d of project %d: %d images with %d objects to learn from, %d images held out, %d new",
+            self._round.number, self._project.number, len(training), self._report["objects"]["training"],
+            len(held_out), self._report["images"]["new"],
+        )  # fmt: skip
 
     def _train(
         self, images: list[TrainingImage], snapshot: Snapshot, served: Served | None, start: Start | None
@@ -194,7 +217,11 @@ class RoundWork:
         if self._round.classes is not None:
             return self._round.classes
         self._beat.steps("classes", len(images))
-        learnt = learn_classes(self._shop.settings, images, self._labels, self._beat.cancelled)
+
+        def progress(done: int, of: int) -> None:
+            self._beat.tell("classes", done=done, of=of)
+
+        learnt = learn_classes(self._shop.settings, images, self._labels, progress, self._beat.cancelled)
         return learnt or (None if served is None else served.classes)
 
     def _evaluate(self, corpus: Corpus, parts: Parts, served: Served | None, adapter: str, classes: str | None) -> End:
@@ -209,7 +236,7 @@ class RoundWork:
         shown = [images[image.key] for image in drawn[:MOST_IMAGES]]
         proposed = [self._propose(before, shown), self._propose(self._candidate(adapter, classes), shown)]
         known = None if served is None else served.classes
-        if classes != known and _names_worse(*map(quality, proposed)):
+        if classes != known and names_worse(*proposed):
             self._report["problems"] += ["the new class head names fewer regions rightly; the one in service stays"]
             classes = known
             proposed[1] = self._propose(self._candidate(adapter, classes), shown)
@@ -266,10 +293,6 @@ class RoundWork:
             self._report["problems"] = [*self._report["problems"], f"no gallery: {error}"]
 
     def _advance(self, state: RoundState, **fields: Unpack[RoundFields]) -> None:
+        self._count_seconds()
         fields["metrics"] = self._report
         self._shop.rounds.advance(self._round.id, self._owner, state, **fields)
-
-
-def _names_worse(before: PreannotationQuality, after: PreannotationQuality) -> bool:
-    one, other = before.class_accuracy, after.class_accuracy
-    return one is not None and other is not None and other < one

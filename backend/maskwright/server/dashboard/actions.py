@@ -115,7 +115,7 @@ class Actions:
         present = next((version for version in project.serving if str(version.id) == seen), None)
         if present is None:
             raise InvalidInput("another version is in service by now; look at the versions again before you go back")
-        ServedRegister(store.database).rollback(project.row.id, present.base)
+        ServedRegister(store.database).rollback(project.row.id, present.base, expected=present.id)
         self._notify(project, "refresh")
         return "rolled-back"
 

@@ -24,7 +24,6 @@ FIGURES = {
     "iou_1": "IoU at 1 click",
     "iou_3": "IoU at 3 clicks",
     "iou_5": "IoU at 5 clicks",
-    "boundary_iou_1": "boundary IoU at 1 click",
     "boundary_iou_5": "boundary IoU at 5 clicks",
     "noc85": "clicks to IoU 0.85",
     "noc90": "clicks to IoU 0.90",
