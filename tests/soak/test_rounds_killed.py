@@ -22,7 +22,7 @@ def load(name):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(10))
 def test_rounds_killed_at_ten_moments_of_each_of_ten_runs_all_end_and_serve_whole_versions(seed, tmp_path):
-    project = load("conftest").Project(tmp_path / "home", pictures=5, held_out=3, objects=2)
+    project = load("conftest").Project(tmp_path / "home", pictures=4, held_out=2, objects=2)
     try:
         load("test_killed").survive(project, points=10, seed=100 + seed)
     finally:

@@ -24,7 +24,7 @@ from maskwright_label_studio.reader import LabelStudioReader
 
 
 def lenient() -> GateRule:
-    """What a candidate that learnt from two pictures can show on three."""
+    """What a candidate that learnt from two pictures can show on two others."""
     return GateRule(least_images=2, least_objects=2, prompt_loss=1.0, class_loss=1.0)
 
 
