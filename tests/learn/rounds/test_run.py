@@ -92,7 +92,7 @@ def test_a_round_learns_proves_itself_is_promoted_and_told_of_in_full(make_proje
 @pytest.mark.timeout(900)
 def test_what_was_learnt_from_shuffled_masks_is_refused_and_the_reason_told(make_project):
     project = make_project(shuffled=True)
-    project.learn(steps=8)
+    project.learn(steps=4)
     ended = project.run()
     assert ended.state is RoundState.REFUSED
     assert "lost" in ended.reason
