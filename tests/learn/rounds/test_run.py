@@ -217,7 +217,8 @@ def test_one_who_lost_the_lease_stops_and_writes_nothing(small):
             small.store.database.write(
                 lambda connection: connection.exec_driver_sql("UPDATE rounds SET lease_until = 1")
             )  # fmt: skip
-            taken.append(small.workshop.rounds.claim("another", 600.0))
+            # Between the two its owner may have renewed the lease; then the next step tries again.
+            taken.extend(filter(None, [small.workshop.rounds.claim("another", 600.0)]))
 
     with pytest.raises(LeaseLost):
         small.run(lease_s=3.0, progress=take_over)
