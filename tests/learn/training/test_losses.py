@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from maskwright.learn.training.losses import (
     CHANGED_WEIGHT,
+    OTHERS_WEIGHT,
     answer_loss,
     behaviour_loss,
     mask_loss,
@@ -29,13 +30,17 @@ def test_a_right_and_sure_mask_costs_nothing():
     assert float(mask_loss((0.5 - share[:, None]) * 60, share, torch.ones_like(share))) > 5
 
 
-def test_only_the_best_of_three_masks_is_corrected_and_every_expectation():
+def test_the_best_of_three_masks_is_corrected_the_others_a_little_and_every_expectation():
     share = square(16, 4, 10)
     logits = torch.stack([4 * share - 2, 2 - 4 * share, 0 * share - 1], dim=1).requires_grad_()
     iou = torch.full((1, 3), 0.5, requires_grad=True)
     answer_loss(Answers(logits, iou), share, torch.ones_like(share)).backward()
-    assert logits.grad[0, 0].any()
-    assert not logits.grad[0, 1:].any()
+    best, *others = mask_loss(logits.detach(), share, torch.ones_like(share))[0].tolist()
+    assert best < min(others)
+    alone = logits.detach().requires_grad_()
+    mask_loss(alone, share, torch.ones_like(share)).sum().backward()
+    wanted = alone.grad * torch.tensor([1 + OTHERS_WEIGHT / 3, OTHERS_WEIGHT / 3, OTHERS_WEIGHT / 3])[:, None, None]
+    torch.testing.assert_close(logits.grad, wanted)
     assert (iou.grad != 0).all()
 
 

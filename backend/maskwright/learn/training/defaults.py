@@ -44,5 +44,5 @@ def default_adapter(trainable: Trainable, objects: int) -> AdapterConfig:
 def default_pace(trainable: Trainable, adapter: AdapterConfig) -> Pace:
     """Steps and rate of a family."""
     if isinstance(trainable, EmbeddedTrainable):
-        return Pace(120, 6e-4)
+        return Pace(120, 1.2e-3)
     return Pace(400, 2e-4) if adapter.has_corrections else Pace(400, 1e-4)

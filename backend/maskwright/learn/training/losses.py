@@ -1,7 +1,8 @@
 """What training makes small.
 
-Masks: focal loss and dice loss in the proportion 20 to 1, and the squared error of the predicted IoU, as Segment
-Anything was trained (Kirillov et al. 2023, appendix A). Of several masks only the best one is corrected.
+Masks: focal loss (Lin et al. 2017), summed and divided by the object's size so that small objects count as much as
+large ones, and the soft Jaccard distance; beside them the squared error of the predicted IoU. Of several masks the best
+one is corrected, as Segment Anything was trained (Kirillov et al. 2023, appendix A), and the others a little.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from torch.nn import functional
 
 from maskwright.learn.training.trainable import Answers
 
-FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 20.0, 1.0, 1.0, 0.05
-ALPHA, GAMMA = 0.25, 2
-"""Of the focal loss (Lin et al. 2017)."""
+IOU_WEIGHT, PRESENCE_WEIGHT = 2.0, 0.05
+GAMMA = 1.5
+"""Exponent by which sure and right cells count less."""
+LEAST_AREA, MOST_FOCAL = 32.0, 20.0
+"""Cells that every object counts as having at least, beyond its own, and the most that the focal loss of one can be."""
+OTHERS_WEIGHT = 0.1
+"""Weight of the mean over all masks beside the best of them."""
 CHANGED_WEIGHT, MOST_CHANGED = 3.0, 0.5
 """Pixels that a person changed count so much more, as long as they do not take more than this share of the weight."""
 TEMPERATURE = 2.0
@@ -35,12 +40,11 @@ def mask_loss(logits: Tensor, share: Tensor, weights: Tensor) -> Tensor:
     wanted, weights = share[:, None].expand_as(logits), weights[:, None]
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = logits.sigmoid()
-    hardness = (probability - wanted).abs() ** GAMMA
-    balance = ALPHA * wanted + (1 - ALPHA) * (1 - wanted)
-    focal = (weights * balance * hardness * entropy).mean(dim=(2, 3))
-    both = (weights * probability * wanted).sum(dim=(2, 3))
-    either = (weights * (probability + wanted)).sum(dim=(2, 3))
-    return FOCAL_WEIGHT * focal + DICE_WEIGHT * (1 - (2 * both + 1) / (either + 1))
+    unsure = (probability - wanted).abs() ** GAMMA
+    focal = (weights * unsure * entropy).sum(dim=(2, 3)) / (wanted.sum(dim=(2, 3)) + LEAST_AREA)
+    both = (weights * torch.minimum(probability, wanted)).sum(dim=(2, 3))
+    either = (weights * torch.maximum(probability, wanted)).sum(dim=(2, 3))
+    return focal.clamp(max=MOST_FOCAL) + 1 - (both + 1) / (either + 1)
 
 
 def true_iou(logits: Tensor, share: Tensor) -> Tensor:
@@ -57,7 +61,8 @@ def answer_loss(answers: Answers, share: Tensor, weights: Tensor) -> Tensor:
     The predicted IoU of every mask is drawn to the IoU of its cells above the threshold, through which no gradient
     flows.
     """
-    best = mask_loss(answers.logits, share, weights).amin(dim=1).mean()
+    losses = mask_loss(answers.logits, share, weights)
+    best = losses.amin(dim=1).mean() + OTHERS_WEIGHT * (losses.shape[1] > 1) * losses.mean()
     gap = functional.mse_loss(answers.iou, true_iou(answers.logits.detach(), share))
     loss = best + IOU_WEIGHT * gap
     if answers.presence is not None:

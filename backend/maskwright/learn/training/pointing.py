@@ -15,7 +15,9 @@ from maskwright.learn.training.trainable import Grid
 from maskwright.prompts import Box, Prompt
 
 BOX_JITTER, MOST_JITTER = 0.1, 20.0
-"""Standard deviation of a box's sides as a share of its width and height, and the most that one is off in pixels."""
+"""Standard deviation of a hasty box's sides as a share of its width and height, and the most pixels a side is off."""
+TIGHT_SHARE = 0.5
+"""Share of boxes that are as tight as can be."""
 CENTRE_SHARE = 0.6
 """Share of clicks exactly at the centre of the error; the others lie anywhere in its deeper half."""
 
@@ -71,7 +73,9 @@ class Pointing:
 
 
 def jittered(box: Box, size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """A box drawn in haste around the one given, inside an image of (H, W) pixels."""
+    """A box as people draw it around the tight one given, inside an image of (H, W) pixels: half of them in haste."""
+    if rng.random() < TIGHT_SHARE:
+        return box
     x1, y1, x2, y2 = box
     spread = np.array([x2 - x1, y2 - y1] * 2)
     off = np.clip(rng.normal(0, BOX_JITTER, 4) * spread, -MOST_JITTER, MOST_JITTER)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from maskwright.learn.training.losses import answer_loss, behaviour_loss, negative_loss, pixel_weights
 from maskwright.learn.training.pointing import Pointing, jittered
@@ -23,7 +24,9 @@ from maskwright.prompts import Prompt
 
 OBJECTS, ANSWERS = 6, 3
 """Objects of one image in a step, and answers to each."""
-FED_BACK = 0.5
+BOXES = 0.45
+"""Share of objects that are pointed at with a box first; the others with a click, for which there are three masks."""
+FED_BACK = 0.92
 """Share of answers that are given with the logits of the one before, as in service, instead of clicks alone."""
 LATE_SHARE, MOST_EARLIER = 0.2, 4
 """Share of steps whose objects have got one to so many answers before training looks at them."""
@@ -34,7 +37,7 @@ SAME, BARE = 0.5, 0.1
 """A deleted proposal with this IoU to an object is that object; one with less than this share on objects is none."""
 
 
-def correct(trainable: Trainable, encoded: Encoded, view: View, rng: np.random.Generator, *, boxes: bool) -> float:
+def correct(trainable: Trainable, encoded: Encoded, view: View, rng: np.random.Generator) -> float:
     """Point at objects of an image and correct the answers; returns the loss.
 
     Args:
@@ -42,25 +45,25 @@ def correct(trainable: Trainable, encoded: Encoded, view: View, rng: np.random.G
         encoded: The image.
         view: The same, with its objects.
         rng: Everything random.
-        boxes: Whether to begin with boxes and one mask, else with one click and three masks.
     """
     things = view.image.objects
     chosen = [things[i] for i in _shared_out(len(things), OBJECTS, rng)]
-    pointings = [begin(trainable, view, thing, rng, boxes=boxes) for thing in chosen]
-    device = trainable.device.torch
-    share = torch.from_numpy(np.stack([p.share for p in pointings])).to(device)
-    weights = pixel_weights(torch.from_numpy(np.stack([p.changed for p in pointings])).to(device))
+    pointings = [begin(trainable, view, thing, rng, boxes=bool(rng.random() < BOXES)) for thing in chosen]
     if rng.random() < LATE_SHARE:
         for _ in range(int(rng.integers(1, MOST_EARLIER + 1))):
             with torch.no_grad():
-                answer(trainable, encoded, pointings, rng.random() < FED_BACK)
+                for group in _alike(pointings):
+                    answer(trainable, encoded, group, rng.random() < FED_BACK)
             for pointing in pointings:
                 pointing.click(rng)
     total = 0.0
     for index in range(ANSWERS):
-        loss = answer_loss(answer(trainable, encoded, pointings, rng.random() < FED_BACK), share, weights) / ANSWERS
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
+        for group in _alike(pointings):
+            share, weights = _targets(trainable, group)
+            loss = answer_loss(answer(trainable, encoded, group, rng.random() < FED_BACK), share, weights)
+            loss = loss * (len(group) / len(pointings) / ANSWERS)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         if index < ANSWERS - 1:
             for pointing in pointings:
                 pointing.click(rng)
@@ -101,7 +104,7 @@ def refuse(trainable: Trainable, encoded: Encoded, view: View, rng: np.random.Ge
     chosen = [deleted[i] for i in _shared_out(len(deleted), min(NEGATIVES, len(deleted)), rng)]
     boxes = bool(rng.random() < 0.5)
     pointings = [begin(trainable, view, TrainingObject(mask), rng, boxes=boxes) for mask in chosen]
-    share = torch.from_numpy(np.stack([p.share for p in pointings])).to(trainable.device.torch)
+    share, _ = _targets(trainable, pointings)
     bare = torch.tensor([_covered(mask, objects) < BARE for mask in chosen], device=share.device)
     loss = negative_loss(answer(trainable, encoded, pointings, False), share, bare)
     if loss.requires_grad:
@@ -141,6 +144,19 @@ def leaves(encoded: Encoded) -> Iterator[Encoded]:
     yield replace(encoded, features=held)
     made = [(t, g) for name, t in encoded.features.items() if t.requires_grad and (g := held[name].grad) is not None]
     torch.autograd.backward([t for t, _ in made], [g for _, g in made])
+
+
+def _alike(pointings: Sequence[Pointing]) -> list[list[Pointing]]:
+    """Those for whom one mask is made, and those for whom there are three."""
+    groups = [[p for p in pointings if p.prompt(False).is_ambiguous is several] for several in (False, True)]
+    return [group for group in groups if group]
+
+
+def _targets(trainable: Trainable, pointings: Sequence[Pointing]) -> tuple[Tensor, Tensor]:
+    """(B, h, w) shares of cells in the objects, and weights of the cells."""
+    device = trainable.device.torch
+    share = torch.from_numpy(np.stack([p.share for p in pointings])).to(device)
+    return share, pixel_weights(torch.from_numpy(np.stack([p.changed for p in pointings])).to(device))
 
 
 def _shared_out(count: int, wanted: int, rng: np.random.Generator) -> list[int]:

@@ -53,7 +53,7 @@ def train(
 ) -> Trained:
     """Train an adapter; the segmenter does not change.
 
-    With a frozen encoder every image is encoded once, and once mirrored. From 8 images on a few of them are spared for
+    With a frozen encoder every image is encoded once, and once mirrored. From 40 images on a few of them are spared for
     validation, and the best moving average of the weights is what comes back.
 
     Args:
@@ -176,7 +176,7 @@ class _Run:
                     return remember(self._trainable, self._base, encoded, self._base_of(view, encoded), rng)
                 loss = 0.0
                 if view.image.objects:
-                    loss = correct(self._trainable, encoded, view, rng, boxes=step % 2 == 1)
+                    loss = correct(self._trainable, encoded, view, rng)
                 return loss + refuse(self._trainable, encoded, view, rng)
 
     def _drawn(self, rng: np.random.Generator) -> tuple[View, bool]:

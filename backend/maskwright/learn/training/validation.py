@@ -15,9 +15,9 @@ from maskwright.learn.training.steps import answer, begin
 from maskwright.learn.training.trainable import Trainable
 from maskwright.learn.training.views import View, Views
 
-LEAST_IMAGES = 8
-"""With fewer images none is spared."""
-SHARE, LEAST, MOST = 0.15, 2, 8
+LEAST_IMAGES = 40
+"""With fewer images none is spared: what can be told by a handful is noise, and training needs them more."""
+SHARE, MOST = 0.15, 8
 OBJECTS = 6
 
 
@@ -25,7 +25,7 @@ def spared(images: Sequence[TrainingImage]) -> tuple[list[TrainingImage], list[T
     """The images to learn from, and those to validate on: the lowest hashes of the keys."""
     if len(images) < LEAST_IMAGES:
         return list(images), []
-    count = min(MOST, max(LEAST, round(SHARE * len(images))))
+    count = min(MOST, round(SHARE * len(images)))
     ranked = sorted(images, key=lambda image: hashlib.sha256(f"validation\x1f{image.key}".encode()).digest())
     chosen = {image.key for image in ranked[:count]}
     return [i for i in images if i.key not in chosen], [i for i in images if i.key in chosen]
