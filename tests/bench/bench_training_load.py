@@ -22,6 +22,7 @@ import cv2
 import httpx
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from maskwright.settings import read_settings
 
@@ -80,7 +81,7 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     return server, next(word for word in line.split() if word.startswith("http"))
 
 
-def picture(seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+def picture(seed: int) -> tuple[np.NDArray[np.uint8], list[NDArray[np.bool_]]]:
     """A picture of discs on a textured ground, and their masks."""
     rng = np.random.default_rng(seed)
     ground = rng.normal(110, 25, (HEIGHT // 8, WIDTH // 8, 3)).clip(0, 255).astype(np.uint8)
