@@ -81,7 +81,7 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     return server, next(word for word in line.split() if word.startswith("http"))
 
 
-def picture(seed: int) -> tuple[np.NDArray[np.uint8], list[NDArray[np.bool_]]]:
+def picture(seed: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
     """A picture of discs on a textured ground, and their masks."""
     rng = np.random.default_rng(seed)
     ground = rng.normal(110, 25, (HEIGHT // 8, WIDTH // 8, 3)).clip(0, 255).astype(np.uint8)
