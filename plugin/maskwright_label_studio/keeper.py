@@ -8,7 +8,6 @@ that cannot be read waits longer and longer, alone: the others go on.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.database import StoreDamaged, StoreUnavailable
 from maskwright_label_studio.access import Access
+from maskwright_label_studio.behind import BehindRequests
 from maskwright_label_studio.hints import NamedByEvents, by_project
 from maskwright_label_studio.missing import MISSING_FILE, MissingProjects
 from maskwright_label_studio.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, Patience
@@ -40,7 +40,7 @@ _OF_THE_STORE = (Busy, StoreDamaged, StoreUnavailable)
 log = logging.getLogger(__name__)
 
 
-class CorrectionsKeeper:
+class CorrectionsKeeper(BehindRequests):
     """Looks into events and compares projects, in one thread that runs from ``start`` to ``stop``.
 
     Args:
@@ -56,37 +56,19 @@ class CorrectionsKeeper:
         self, settings: Settings, store: Callable[[], CorrectionsStore], access: Access, projects: ProjectMemory,
         corrected: Callable[[str, int], None] = lambda server, number: None,
     ) -> None:  # fmt: skip
+        super().__init__("corrections-keeper")
         self._interval = settings.sync_interval_s
         self._store, self._corrected, self._servers = store, corrected, Servers(settings, access, projects)
         self._missing = MissingProjects(settings.home / MISSING_FILE)
         self._patience = Patience()
-        self._changed = threading.Condition()
         # At once: events of an earlier process may wait, and the store had better be open when the first one comes.
         self._events_since = time.monotonic() - DEBOUNCE_S
         self._events_wait = True
-        self._stopping = False
-        self._thread: threading.Thread | None = None
         self._pause = 0.0
         self._numbers: dict[str, float] = {"events_looked_into": 0, "comparisons": 0, "failures": 0}
         self._last_comparison: float | None = None
         self._next_comparison = time.monotonic() + (0.0 if self._interval else OWED_EVERY_S)
         self._unproven_at = time.monotonic()
-
-    def start(self) -> None:
-        """Begin; harmless when it runs."""
-        with self._changed:
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="corrections-keeper", daemon=True)
-                self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread after the page in hand, however often this is called; wait for that no longer than told."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
 
     def wake(self) -> None:
         """Tell that events wait."""
@@ -101,7 +83,7 @@ class CorrectionsKeeper:
             last = self._last_comparison
             return {
                 **self._numbers,
-                "running": self._thread is not None and self._thread.is_alive(),
+                "running": self.is_running,
                 "events_waiting": self._events_wait,
                 "failing": self._pause > 0 or self._patience.any_rests(),
                 "seconds_since_comparison": -1.0 if last is None else time.monotonic() - last,

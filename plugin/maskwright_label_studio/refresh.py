@@ -8,7 +8,6 @@ their tasks are pre-annotated as they are opened, and ordered by plain confidenc
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundStore
 from maskwright.store.served import ServedRegister
 from maskwright_label_studio.access import Access
+from maskwright_label_studio.behind import BehindRequests
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.machine import MachineAnnotator, is_trusted
 from maskwright_label_studio.modes import Mode, Modes
@@ -63,7 +63,7 @@ def refresher(services: Services) -> QueueRefresher:
     return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
 
 
-class QueueRefresher:
+class QueueRefresher(BehindRequests):
     """Refreshes queues in one thread that runs from ``start`` to ``stop``.
 
     Args:
@@ -77,12 +77,10 @@ class QueueRefresher:
     def __init__(
         self, services: Services, predictor: Predictor, servers: Servers, projects: ProjectMemory, door: LearningDoor
     ) -> None:
+        super().__init__("queue-refresher")
         self._services, self._predictor = services, predictor
         self._servers, self._projects, self._door = servers, projects, door
         self._patience = Patience()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread: threading.Thread | None = None
         self._last_click = float("-inf")
         self._newest: int | None = None
         self._looked: dict[str, float] = {}
@@ -92,22 +90,6 @@ class QueueRefresher:
         self._rests: dict[str, tuple[ProjectOptions, float]] = {}
         self._numbers: dict[str, float] = {"passes": 0, "measured": 0, "stored": 0, "rescored": 0, "annotated": 0}
 
-    def start(self) -> None:
-        """Begin; harmless when it runs."""
-        with self._changed:
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="queue-refresher", daemon=True)
-                self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread after the step in hand; wait for that no longer than told."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-
     def clicked(self) -> None:
         """Tell that a person is at work, whom this work makes way for."""
         self._last_click = time.monotonic()
@@ -115,7 +97,7 @@ class QueueRefresher:
     def state(self) -> dict[str, Any]:
         """Numbers for ``/metrics``."""
         with self._changed:
-            running = self._thread is not None and self._thread.is_alive()
+            running = self.is_running
             return {**self._numbers, "running": running, "failing": self._patience.any_rests()}
 
     def refresh(self, project: Project, *, automatic: bool = True) -> PassReport | None:
