@@ -141,7 +141,7 @@ _EMBEDDED = Family(
     embedding_nbytes=_embedded_nbytes,
     # The first numbers count changes of the embedded engine's own inputs and neck, and of all that comes after them.
     encode_revision=f"1/{ENCODE_ALGORITHM}/{_EMBEDDED_SIDE}",
-    decode_revision=f"1/{DECODE_ALGORITHM}",
+    decode_revision=f"2/{DECODE_ALGORITHM}",
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

@@ -13,8 +13,9 @@ from torch import nn
 
 from maskwright.learn.training.trainable import Answers, Encoded, Grid
 from maskwright.models.classical_arrays import scene_arrays, scene_of
+from maskwright.models.classical_logits import clicked_pixels
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.finishing import finish
+from maskwright.models.embedded.heeding import finish_heeding
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
 from maskwright.models.embedded.network import EmbeddedNetwork, Prompts
 from maskwright.models.protocols import RGB
@@ -80,6 +81,8 @@ class EmbeddedTrainable:
         share: NDArray[np.float32] = cells.astype(np.float32) / 255
         return share
 
-    def fed_back(self, encoded: Encoded, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fed_back(self, encoded: Encoded, prompt: Prompt, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``Trainable``: what people see is the finished answer, and so it is that which comes back."""
-        return finish(encoded.scene, logits)
+        size = encoded.scene.size
+        on_grid = prompt.scaled(size[1] / encoded.size[1], size[0] / encoded.size[0])
+        return finish_heeding(encoded.scene, logits, clicked_pixels(on_grid, size), prompt.point_labels)

@@ -94,7 +94,7 @@ class PromptableTrainable:
         share: NDArray[np.float32] = cells[:rows, :columns].astype(np.float32) / 255
         return share
 
-    def fed_back(self, encoded: Encoded, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fed_back(self, encoded: Encoded, prompt: Prompt, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``Trainable``."""
         return logits
 

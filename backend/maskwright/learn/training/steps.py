@@ -89,9 +89,9 @@ def answer(trainable: Trainable, encoded: Encoded, pointings: Sequence[Pointing]
     chosen = answers.iou.detach().argmax(dim=1)
     best = answers.logits.detach()[torch.arange(len(chosen), device=chosen.device), chosen].to("cpu").numpy()
     rows, columns = trainable.grid(encoded.size).size
-    for pointing, logits in zip(pointings, best, strict=True):
+    for pointing, prompt, logits in zip(pointings, prompts, best, strict=True):
         pointing.found = logits[:rows, :columns] > 0
-        pointing.previous = trainable.fed_back(encoded, logits)
+        pointing.previous = trainable.fed_back(encoded, prompt, logits)
     return replace(answers, logits=answers.logits[..., :rows, :columns])
 
 

@@ -94,8 +94,8 @@ class Trainable(Protocol):
         """The share of every cell of the grid that lies in an (H, W) mask, by averaging over the cell's area."""
         ...
 
-    def fed_back(self, encoded: Encoded, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(h, w) logits of an answer as the next prompt's ``mask_input``."""
+    def fed_back(self, encoded: Encoded, prompt: Prompt, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(h, w) logits of the answer to a prompt as the next prompt's ``mask_input``."""
         ...
 
     def encoder(self) -> nn.Module:

@@ -19,7 +19,8 @@ from maskwright.models.classical_arrays import scene_arrays
 from maskwright.models.classical_logits import clicked_pixels, hold, keep_clicks
 from maskwright.models.classical_proposals import propose_regions
 from maskwright.models.device import ComputeDevice
-from maskwright.models.embedded.finishing import SURE, finish
+from maskwright.models.embedded.finishing import SURE
+from maskwright.models.embedded.heeding import finish_heeding
 from maskwright.models.embedded.inputs import Frame, image_tensor, stack_prompts, working_pixels
 from maskwright.models.embedded.network import STARTS, EmbeddedNetwork, Prompts
 from maskwright.models.embedded.prepared import STRIDES, PreparedImages
@@ -161,11 +162,12 @@ class EmbeddedSegmenter:
             for row, prompt in enumerate(group):
                 if prompt.box is not None and not len(prompt.point_labels) and prompt.mask_input is None:
                     coarse[row] += BOX_TRUST * before[row]
+                clicks = clicked_pixels(prompt, frame.size), prompt.point_labels
                 for k in range(count):
-                    logits[start + row, k] = finish(prepared.scene, coarse[row, k])
+                    logits[start + row, k] = finish_heeding(prepared.scene, coarse[row, k], *clicks)
                     if not (logits[start + row, k] > 0).any():
                         # Something was pointed at, so nothing is no answer: what the network corrected away stands.
-                        logits[start + row, k] = finish(prepared.scene, before[row, k] * SURE)
+                        logits[start + row, k] = finish_heeding(prepared.scene, before[row, k] * SURE, *clicks)
         return logits, scores
 
     def upsample(self, embedding: ImageEmbedding, low_res_logits: NDArray[np.float32]) -> Mask:
