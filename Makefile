@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 LABEL_STUDIO ?= label-studio==1.23.2
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +45,7 @@ demo: install  ## The same round without a browser; leaves pictures in demo-outp
 	$(BIN)/maskwright demo --out demo-output
 
 test: install browser postgres redis  ## All tests; the real Label Studio, browser, PostgreSQL and Redis included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 soak: install postgres redis  ## Longer torture: servers killed at many random moments of a storm of events
 	$(BIN)/python -m pytest tests/soak --override-ini addopts= -q

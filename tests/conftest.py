@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real Redis for the tests that need one."""
+"""A real PostgreSQL and a real Redis for the tests that need one; and which tests may run beside each other."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ import pytest
 
 # As in the command: tests and the servers that they start share two cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // int(processes), 1)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files stay whole; all that use the real Label Studio run in one process, first: they take longest."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: "e2e" not in item.path.relative_to(here).parts)
+    for item in items:
+        group = item.path.relative_to(here)
+        item.add_marker(pytest.mark.xdist_group("e2e" if group.parts[0] == "e2e" else str(group)))
 
 
 def postgres_programs() -> Path | None:
