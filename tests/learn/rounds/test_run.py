@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import threading
@@ -9,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskwright.errors import InvalidInput
 from maskwright.images import decode_image
@@ -169,6 +171,19 @@ def test_a_held_out_image_that_was_trained_on_ends_the_round_before_it_is_measur
     assert "task 3" in ended.reason
     assert "trained on" in ended.reason
     assert ended.adapter is None
+
+
+def test_a_held_out_image_whose_twin_was_trained_on_while_it_could_not_be_had_is_set_aside(small):
+    here = small.files.pop("/data/upload/7/3.png")
+    twin = io.BytesIO()
+    Image.open(io.BytesIO(here)).save(twin, "png", compress_level=1)
+    small.files["/data/upload/7/2.png"] = twin.getvalue()
+    assert small.run().metrics["images"]["training"] == 2
+    small.files["/data/upload/7/3.png"] = here
+    ended = small.run()
+    assert ended.state is RoundState.UNDECIDED, ended.reason
+    assert (ended.metrics["images"]["training"], ended.metrics["images"]["held_out"]) == (2, 0)
+    assert small.workshop.notes.get(small.row.id, HELD_OUT)["set_aside"] == [small.keys[2]]
 
 
 def test_one_who_cancels_is_obeyed_and_nothing_is_left_behind(small):

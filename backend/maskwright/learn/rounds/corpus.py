@@ -10,7 +10,7 @@ from maskwright.annotated import TaskImage, TaskReader
 from maskwright.errors import MaskwrightError
 from maskwright.images.similar import Fingerprint
 from maskwright.learn.gate.asking import HeldOutImage, HeldOutObject
-from maskwright.learn.gate.held_out import HeldOutRule, Parts, duplicate_groups, refuse_leaks, share_out
+from maskwright.learn.gate.held_out import HeldOutRule, Parts, duplicate_groups, leaks, refuse_leaks, share_out
 from maskwright.learn.rounds.corrections import Correction, corrections_of
 from maskwright.learn.rounds.images import ImageFile, RoundImages
 from maskwright.learn.training.records import TrainingImage
@@ -144,6 +144,9 @@ def _size(images: RoundImages, task: str, fetched: dict[str, ImageFile], image: 
 def shared_parts(rule: HeldOutRule, corpus: Corpus, earlier: Parts | None, trained: Collection[str] = ()) -> Parts:
     """Which images are held out; near-duplicates go together, and what was said before stays.
 
+    But for held-out images that resemble trained ones, which nobody knew while either could not be had: they are set
+    aside.
+
     Args:
         rule: Of the project.
         corpus: Its images.
@@ -155,11 +158,13 @@ def shared_parts(rule: HeldOutRule, corpus: Corpus, earlier: Parts | None, train
     """
     prints = [image.fingerprint for image in corpus.images]
     parts = share_out(rule, [image.key for image in corpus.images], duplicate_groups(prints), earlier)
-    aside = set(parts.set_aside)
-    names = {image.key: f"task {image.correction.task}" for image in corpus.images}
+    learnt, aside = {*parts.training, *trained}, set(parts.set_aside)
     kept = duplicate_groups([one for one in prints if one.sha256 not in aside])
-    refuse_leaks({*parts.training, *trained}, parts.held_out, kept, names)
-    return parts
+    late = {leak.held_out for leak in leaks(learnt, parts.held_out, kept)} - learnt
+    judged = tuple(key for key in parts.held_out if key not in late)
+    names = {image.key: f"task {image.correction.task}" for image in corpus.images}
+    refuse_leaks(learnt, judged, names=names)
+    return Parts(parts.training, judged, tuple(sorted(aside | late)))
 
 
 def _training_image(image: CorpusImage) -> TrainingImage:
