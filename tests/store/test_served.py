@@ -95,6 +95,17 @@ def test_rollbacks_at_once_go_one_step_each(served, project):
     assert served.current(project, BASE).adapter == f"{2:032x}"
 
 
+def test_what_is_promoted_twice_at_once_is_served_once_so_that_going_back_changes_something(served, project):
+    put(served, project, A)
+    threads = [threading.Thread(target=put, args=(served, project, B), kwargs={"number": 2}) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.adapter for one in served.history(project)] == [A, B]
+    assert served.rollback(project, BASE).adapter == A
+
+
 def test_what_cannot_be_served_is_refused(served, project):
     with pytest.raises(InvalidInput, match=r"adapter .* an id of 32 hex digits"):
         put(served, project, "../x")

@@ -88,7 +88,7 @@ class ServedRegister:
         round_number: int | None,
         reason: str,
     ) -> Served:
-        """Serve this from now on.
+        """Serve this from now on; where that round's very version is in force already, nothing is appended.
 
         Raises:
             NotFound: If there is no such project.
@@ -97,6 +97,11 @@ class ServedRegister:
 
         def work(connection: Connection) -> Served:
             lock_project(connection, project_id)
+            present = in_force(connection, project_id, base)
+            wanted = adapter, classes, round_number
+            # Of a form sent twice, the second would be a version from which going back changes nothing.
+            if present is not None and (present.adapter, present.classes, present.round_number) == wanted:
+                return present
             return append(connection, project_id, base, adapter, classes, round_number=round_number, reason=reason)
 
         return self._database.write(work)
