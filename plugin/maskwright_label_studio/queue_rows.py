@@ -43,7 +43,7 @@ class Rows:
             number,
             None,
             dict(image.signals),
-            None if image.feature is None else [float(value) for value in image.feature],
+            None if image.feature is None else np.asarray(image.feature, dtype=np.float32),
             about | (kept if same_version else {}),
             self.version,
         )

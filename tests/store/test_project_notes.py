@@ -39,9 +39,9 @@ def test_priorities_come_back_in_the_order_of_the_queue(database, project):
     found = kept.list(project)
     assert [one.task_number for one in found] == [2, 3, 1, 4]
     first = found[2]
-    assert (first.signals, first.feature, first.effort, first.model_version) == (
-        {"entropy": 0.25}, [0.5, -1.0, 2.0], {"regions": 3}, "m-1",
-    )  # fmt: skip
+    assert (first.signals, first.effort, first.model_version) == ({"entropy": 0.25}, {"regions": 3}, "m-1")
+    assert first.feature.tolist() == [0.5, -1.0, 2.0]
+    assert first.feature.nbytes == 12, "boxed numbers would take ten times as much"
     assert first.updated_at
     assert [one.task_number for one in kept.list(project, limit=2, offset=1)] == [3, 1]
     assert kept.list(project + 1) == []

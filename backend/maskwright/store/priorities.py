@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import ArrayLike
 from sqlalchemy import Connection, delete, select
 
 from maskwright.errors import InvalidInput
@@ -28,7 +29,8 @@ class Priority:
         task_number: The platform's number of the task.
         score: The lowest is wanted next; None comes before all.
         signals: What the score was worked out from: name -> value; values that are not finite are not kept.
-        feature: The image's embedding, pooled, or None; kept as float32.
+        feature: (d,) the image's embedding, pooled, or None; kept as float32, and read as an array of it: a queue of a
+            hundred thousand tasks is in memory at once.
         effort: What the correction is expected to cost, as JSON values, or None.
         model_version: What worked it out.
         updated_at: ISO 8601; written by the store.
@@ -37,7 +39,7 @@ class Priority:
     task_number: int
     score: float | None
     signals: dict[str, float] = field(default_factory=dict)
-    feature: list[float] | None = None
+    feature: ArrayLike | None = field(default=None, compare=False)
     effort: dict[str, Any] | None = None
     model_version: str = ""
     updated_at: str = ""
@@ -112,7 +114,7 @@ def _priority(row: Any) -> Priority:
         task_number=row.task_number,
         score=row.score,
         signals=orjson.loads(row.signals),
-        feature=None if row.feature is None else np.frombuffer(row.feature, "<f4").tolist(),
+        feature=None if row.feature is None else np.frombuffer(row.feature, "<f4"),
         effort=None if row.effort is None else orjson.loads(row.effort),
         model_version=row.model_version,
         updated_at=to_text(row.updated_at),
