@@ -125,6 +125,7 @@ def test_groups_come_from_the_tasks_field_and_a_missing_one_has_a_name():
     assert only(task(drawn, scanner=3), group_field="scanner").group == "3"
     assert only(task(drawn), group_field="scanner").group == WITHOUT_GROUP
     assert only(task(drawn)).group == ""
+    assert len(only(task(drawn, image="data:image/png;base64," + 10_000 * "A"), group_field="image").group) == 200
 
 
 def test_corrections_are_read_from_label_studios_own_documents(make_project):

@@ -19,6 +19,8 @@ from maskwright.regions import Region
 KEPT_PART = 0.05
 """A proposal counts as deleted if what was left holds no more of it than this: neighbours may touch it."""
 WITHOUT_GROUP = "(none)"
+LONGEST_GROUP = 200
+"""Characters: a field may hold a whole image, and reports hold the name of every group."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -88,7 +90,7 @@ def corrections_of(
     problems = [*chosen.problems, *(problem for record in chosen.records for problem in record.problems)]
     problems += [f"task {task.key}: {why}" for why, _ in chosen.left_out]
     proposal = _proposal(task, annotation)
-    group = str(task.data.get(group_field, WITHOUT_GROUP)) if group_field else ""
+    group = str(task.data.get(group_field, WITHOUT_GROUP))[:LONGEST_GROUP] if group_field else ""
     found = []
     for record in chosen.records:
         position = int(record.key.rpartition("/")[2])

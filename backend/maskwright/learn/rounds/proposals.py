@@ -99,7 +99,7 @@ def names_worse(before: Sequence[Proposed], after: Sequence[Proposed]) -> bool:
 
 
 def confusion(found: Sequence[Proposed], labels: LabelSet) -> dict[str, Any]:
-    """Which class was proposed for regions of which class.
+    """Which class was proposed for regions of which class; classes that nothing here is of are left out.
 
     Returns:
         ``classes``, the last of which stands for none, and ``rows``: ``rows[i][j]`` regions that people called
@@ -116,5 +116,6 @@ def confusion(found: Sequence[Proposed], labels: LabelSet) -> dict[str, Any]:
         for i, region in enumerate(one.regions):
             if i not in true_of:
                 counts[MISSED, region.label or MISSED] += 1
-    names = [*labels.names, *sorted({name for pair in counts for name in pair} - {*labels.names, MISSED}), MISSED]
+    met = {name for pair in counts for name in pair} - {MISSED}
+    names = [*(name for name in labels.names if name in met), *sorted(met - {*labels.names}), MISSED]
     return {"classes": names, "rows": [[counts[row, column] for column in names] for row in names]}
