@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import Busy, InvalidInput
 from maskwright.images import decode_image
 from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.gate.verdict import Verdict
 from maskwright.learn.rounds.experience import read_calibration, read_cost
 from maskwright.learn.rounds.run import run_pending, run_round
 from maskwright.learn.rounds.workshop import HELD_OUT, TRAINED
+from maskwright.store.faults import StoreUnavailable
 from maskwright.store.rounds import LeaseLost, RoundState
 from maskwright.store.snapshots import SnapshotStore
 
@@ -241,6 +242,22 @@ def test_one_who_lost_the_lease_stops_and_writes_nothing(small):
     assert there.owner == "another"
     assert there.state is RoundState.TRAINING
     assert there.adapter is None
+
+
+@pytest.mark.parametrize("fault", [Busy("locked by another writer"), StoreUnavailable("the disk is full")])
+def test_a_database_that_does_not_answer_for_a_while_costs_an_attempt_and_not_the_round(small, fault):
+    def fails(progress):
+        if progress["stage"] == "evaluating":
+            raise fault
+
+    with pytest.raises(type(fault)):
+        small.run(progress=fails)
+    small.store.database.write(lambda connection: connection.exec_driver_sql("UPDATE rounds SET lease_until = 1"))
+    stages = []
+    claimed = small.workshop.rounds.claim("another", 60.0)
+    ended = run_round(claimed, small.workshop, "another", progress=lambda at: stages.append(at["stage"]))
+    assert (ended.state, ended.attempts) == (RoundState.UNDECIDED, 2), ended.reason
+    assert "training" not in stages
 
 
 def test_a_fault_nobody_foresaw_ends_the_round_as_failed(small):

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from maskwright.errors import Cancelled, MaskwrightError, NotFound
+from maskwright.errors import Busy, Cancelled, MaskwrightError, NotFound
 from maskwright.learn.rounds.candidates import forget_candidates
 from maskwright.learn.rounds.ends import End, forget_work
 from maskwright.learn.rounds.heartbeat import Heartbeat
 from maskwright.learn.rounds.work import RoundWork
 from maskwright.learn.rounds.workshop import Workshop
+from maskwright.store.faults import StoreUnavailable
 from maskwright.store.rounds import LeaseLost, Round, RoundState
 
 LEASE_S = 60.0
@@ -79,7 +80,7 @@ def run_round(
 
     Raises:
         LeaseLost: If another process has taken it over; nothing was written since.
-        MaskwrightError: If the database could not be told of the end; it is taken over when the lease has run out.
+        MaskwrightError: If the database does not answer; the round is taken over when the lease has run out.
     """
     rounds = workshop.rounds
     beat = Heartbeat(rounds, claimed.id, owner, lease_s, told=progress, asked=cancelled, stopping=stopping)
@@ -97,8 +98,8 @@ def run_round(
             rounds.advance(claimed.id, owner, RoundState.TRAINING, metrics=report)
             return rounds.release(claimed.id, owner)
         end = End(RoundState.CANCELLED, "cancelled")
-    except LeaseLost:
-        raise
+    except (LeaseLost, Busy, StoreUnavailable):
+        raise  # locked or gone for a while: that must cost an attempt, not the round
     except MaskwrightError as error:
         end = End(RoundState.FAILED, str(error))
     except Exception as error:
