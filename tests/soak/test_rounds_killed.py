@@ -1,4 +1,4 @@
-"""Whoever runs rounds killed at a hundred seeded moments."""
+"""Who runs rounds, who answers clicks, or both, killed at a hundred seeded moments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load(name):
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(10))
-def test_rounds_killed_at_ten_moments_of_each_of_ten_runs_all_end_and_serve_whole_versions(seed, tmp_path):
+def test_killed_at_ten_moments_of_each_of_ten_runs_rounds_all_end_and_clicks_get_whole_versions(seed, tmp_path):
     project = load("conftest").Project(tmp_path / "home", pictures=4, held_out=2, objects=2)
     try:
         load("test_killed").survive(project, points=10, seed=100 + seed)
