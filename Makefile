@@ -45,7 +45,7 @@ demo: install  ## The same round without a browser; leaves pictures in demo-outp
 	$(BIN)/maskwright demo --out demo-output
 
 test: install browser postgres redis  ## All tests; the real Label Studio, browser, PostgreSQL and Redis included
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder
 
 soak: install postgres redis  ## Longer torture: servers killed at many random moments of a storm of events
 	$(BIN)/python -m pytest tests/soak --override-ini addopts= -q

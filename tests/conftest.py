@@ -21,13 +21,22 @@ if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // int(processes), 1)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole; all that use the real Label Studio run in one process, first: they take longest."""
-    here = Path(__file__).parent
-    items.sort(key=lambda item: "e2e" not in item.path.relative_to(here).parts)
-    for item in items:
-        group = item.path.relative_to(here)
-        item.add_marker(pytest.mark.xdist_group("e2e" if group.parts[0] == "e2e" else str(group)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files stay whole, and all that use the real Label Studio run in one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, so that no process waits for another in the end."""
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] != "e2e")
 
 
 def postgres_programs() -> Path | None:
