@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from maskwright.store.project_notes import ProjectNotes
 
 NOTE = "learning"
+_MOST, _LONGEST_S = 2**31 - 1, 366 * 86_400.0
+"""Of whole numbers and of spans of time: what lies beyond can be neither kept as JSON nor waited for."""
 
 
 class LearningSettings(BaseModel):
     """What a project's owner can choose; every field has a default that suits a project of some hundred images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mode: Literal["assisted", "semi-automatic", "automatic"] = Field(
         default="assisted",
@@ -36,19 +38,25 @@ class LearningSettings(BaseModel):
         default=0.1, ge=0, le=1, description="Share of automatic annotations that people look at."
     )
     acquisition: str = Field(default="hybrid", description="How the next images are chosen; 'random' for comparison.")
-    corrections_per_round: int = Field(default=20, ge=0, description="New corrections that start a round; 0 = never.")
+    corrections_per_round: int = Field(
+        default=20, ge=0, le=_MOST, description="New corrections that start a round; 0 = never."
+    )
     interval_s: float = Field(
-        default=0.0, ge=0, description="Seconds after which new corrections start a round; 0 = never."
+        default=0.0, ge=0, le=_LONGEST_S, description="Seconds after which new corrections start a round; 0 = never."
     )
     debounce_s: float = Field(
-        default=60.0, ge=0, description="A round waits until no correction came for so many seconds."
+        default=60.0, ge=0, le=_LONGEST_S, description="A round waits until no correction came for so many seconds."
     )
     held_out_share: float = Field(default=0.2, gt=0, lt=1, description="Share of images that a round is judged on.")
-    group_field: str = Field(default="", description="Task field by which errors are reported, e.g. the scanner.")
-    steps: int | None = Field(default=None, ge=1, description="Most training steps; None = by the data.")
-    seconds: float | None = Field(default=None, gt=0, description="Most seconds of training; None = no limit.")
+    group_field: str = Field(
+        default="", max_length=200, description="Task field by which errors are reported, e.g. the scanner."
+    )
+    steps: int | None = Field(default=None, ge=1, le=_MOST, description="Most training steps; None = by the data.")
+    seconds: float | None = Field(
+        default=None, gt=0, le=_LONGEST_S, description="Most seconds of training; None = no limit."
+    )
     adapter: dict[str, Any] | None = Field(default=None, description="What is trained; None = the family's own.")
-    seed: int = Field(default=0, ge=0, description="Of everything random.")
+    seed: int = Field(default=0, ge=0, le=_MOST, description="Of everything random.")
 
     @field_validator("acquisition")
     @classmethod
