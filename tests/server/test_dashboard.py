@@ -29,6 +29,7 @@ from maskwright.store.priorities import Priority, PriorityStore
 from maskwright.store.project_notes import ProjectNotes
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
+from maskwright.store.times import now, to_text
 from maskwright.store.workers import WorkerRegister
 
 OURS = {"Origin": "http://localhost"}
@@ -437,6 +438,15 @@ def test_what_is_damaged_is_not_put_into_service(site, project):
         assert register.current(project, "embedded") == before
         shutil.rmtree(site.settings.home / folder)
         site.post(f"/projects/{project}/rounds/6/promote", f"/projects/{project}", 503, confirmed="yes")
+
+
+def test_a_wish_that_is_forgotten_by_now_is_not_shown_as_open(site):
+    at = f"/projects/{(project := demo.add_project(site.store, 'New', number=9, annotated=0))}"
+    notes = ProjectNotes(site.store.database)
+    notes.put(project, WANTED, {"at": to_text(now() - 10**6)})
+    assert "One was asked for at" in site.get(at)
+    notes.put(project, WANTED, {"at": to_text(now() - 2 * 3600 * 10**6)})
+    assert "One was asked for at" not in site.get(at)
 
 
 def test_train_now_is_remembered_and_wakes_a_worker_once(site, project):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from maskwright.errors import InvalidInput
 from maskwright.learn.rounds.requests import (
+    WANTED,
     due,
     queue_due_rounds,
     queue_round,
@@ -24,7 +25,7 @@ from maskwright.learn.settings import LearningSettings, changed_settings, learni
 from maskwright.store.corrections import Stored
 from maskwright.store.rounds import RoundState
 from maskwright.store.snapshots import SnapshotStore
-from maskwright.store.times import now
+from maskwright.store.times import now, to_text
 
 SECOND = 1_000_000
 
@@ -113,12 +114,20 @@ def test_one_who_looks_too_early_is_told_when_to_look_again(project):
     assert seconds_until_due(project.workshop) == math.inf
 
 
-def test_a_wish_starts_a_round_with_fewer_corrections_and_holds_for_an_hour(project):
+def test_a_wish_starts_a_round_with_fewer_corrections_however_late_a_worker_comes(project):
     project.learn(corrections_per_round=0)
     assert queue_due_rounds(project.workshop) == []
     want_training(project.store, project.row.id)
     assert due(project.workshop, project.row) == "asked for"
-    assert due(project.workshop, project.row, now() + 3700 * SECOND) == ""
+    assert due(project.workshop, project.row, now() + 7 * 3600 * SECOND) == "asked for"
+
+
+def test_a_wish_that_met_nothing_new_for_an_hour_is_forgotten(project):
+    project.learn(corrections_per_round=0)
+    first = waiting(project.store, project.row.id, None).oldest
+    for before, why in ((3590, "asked for"), (3610, "")):
+        project.workshop.notes.put(project.row.id, WANTED, {"at": to_text(first - before * SECOND)})
+        assert due(project.workshop, project.row) == why
 
 
 def test_a_wish_is_fulfilled_once_and_without_anything_new_not_at_all(project):

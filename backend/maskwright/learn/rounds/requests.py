@@ -22,7 +22,8 @@ from maskwright.store.times import now, to_microseconds, to_text
 WANTED = "training-wanted"
 """Note of a project: when somebody last asked for training."""
 WISH_HOLDS_S = 3600.0
-"""A wish that met nothing new to learn from is forgotten after so long: the corrections may still be on their way."""
+"""A wish that met nothing new to learn from is forgotten after so long: the corrections may still be on their way. One
+that met something stands, however long the round before it or the next worker takes."""
 WISH_DEBOUNCE_S = 5.0
 """With a wish open a round waits for no longer a pause than this: a person is looking at it."""
 LONGEST_WAIT = 10
@@ -53,6 +54,22 @@ def want_training(store: CorrectionsStore, project_id: int) -> None:
     A worker queues the round when it next looks, if there is anything new to learn from within the hour.
     """
     ProjectNotes(store.database).put(project_id, WANTED, {"at": to_text(now())})
+
+
+def open_wish(store: CorrectionsStore, project_id: int, last: Round | None, fresh: Waiting, present: int) -> int:
+    """When somebody asked for a round that is still owed, in microseconds since 1970; 0 for nobody.
+
+    Args:
+        store: The corrections.
+        project_id: The store's own number of the project.
+        last: The round that ended last.
+        fresh: What is new since then.
+        present: Microseconds since 1970.
+    """
+    note = ProjectNotes(store.database).get(project_id, WANTED) or {}
+    wanted, met = to_microseconds(note.get("at", "")), fresh.oldest or present
+    before = to_microseconds(last.created_at) if last is not None else 0
+    return wanted if wanted > before and met < wanted + WISH_HOLDS_S * _SECOND else 0
 
 
 def queue_round(workshop: Workshop, project: ProjectRow, *, trigger: str, force: bool = False) -> tuple[Round, bool]:
@@ -148,9 +165,7 @@ def _coming(workshop: Workshop, project: ProjectRow, present: int) -> list[tuple
         return min(fresh.newest + seconds * _SECOND, fresh.oldest + LONGEST_WAIT * seconds * _SECOND)
 
     found: list[tuple[float, str]] = []
-    wanted = to_microseconds((workshop.notes.get(project.id, WANTED) or {}).get("at", ""))
-    before = to_microseconds(last.created_at) if last is not None else 0
-    if wanted > before and wanted > present - WISH_HOLDS_S * _SECOND:
+    if open_wish(workshop.store, project.id, last, fresh, present):
         found.append((pause(min(learning.debounce_s, WISH_DEBOUNCE_S)), "asked for"))
     if learning.corrections_per_round and fresh.count >= learning.corrections_per_round:
         found.append((pause(learning.debounce_s), f"{fresh.count} new corrections"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from maskwright.errors import InvalidInput
-from maskwright.learn.rounds.requests import WANTED, waiting
+from maskwright.learn.rounds.requests import open_wish, waiting
 from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.learn.settings import LearningSettings, read_learning
 from maskwright.server.dashboard.report import Figures, Report
@@ -97,7 +97,7 @@ class Outlook:
 
     Attributes:
         fresh: Corrections that the last round did not have.
-        asked_at: When somebody asked for a round that has not begun, ISO 8601, or empty.
+        asked_at: When somebody asked for a round that has not begun and still may, ISO 8601, or empty.
         machine: Tasks that the machine annotated itself, of which no round learns.
     """
 
@@ -108,11 +108,9 @@ class Outlook:
     @classmethod
     def of(cls, store: CorrectionsStore, project_id: int, last: Round | None) -> Outlook:
         """Read it."""
-        notes = ProjectNotes(store.database)
-        wish, machine = notes.get(project_id, WANTED), notes.get(project_id, MACHINE)
-        at = str(wish.get("at", "")) if isinstance(wish, dict) else ""
-        is_open = bool(at) and (last is None or at > last.created_at)
-        return cls(waiting(store, project_id, last).count, at if is_open else "", len(machine or ()))
+        machine, fresh = ProjectNotes(store.database).get(project_id, MACHINE), waiting(store, project_id, last)
+        asked = open_wish(store, project_id, last, fresh, now())
+        return cls(fresh.count, to_text(asked), len(machine or ()))
 
 
 @dataclass(frozen=True)
