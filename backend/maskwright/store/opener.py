@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from maskwright.errors import Busy, MaskwrightError
+from maskwright.errors import Busy
 from maskwright.settings import Settings
 from maskwright.store.corrections import CorrectionsStore, open_store
 
@@ -26,6 +26,8 @@ class StoreOpener:
         self._settings = settings
         self._lock = threading.Lock()
         self._store: CorrectionsStore | None = None
+        self._joining = threading.Lock()
+        self._opening: Future[CorrectionsStore] | None = None
 
     def __call__(self) -> CorrectionsStore:
         """The open store.
@@ -47,19 +49,21 @@ class StoreOpener:
         """
         if (store := self._store) is not None:
             return store
-        opened: Future[CorrectionsStore] = Future()
-
-        def open_it() -> None:
-            try:
-                opened.set_result(self())
-            except MaskwrightError as error:
-                opened.set_exception(error)
-
-        threading.Thread(target=open_it, name="store-opener", daemon=True).start()
+        with self._joining:  # one thread opens it for all who wait, however many that are in minutes
+            if self._opening is None or self._opening.done():
+                self._opening = Future()
+                threading.Thread(target=self._open, args=(self._opening,), name="store-opener", daemon=True).start()
+            opened = self._opening
         try:
             return opened.result(PATIENCE_S)
         except FutureTimeout:
             raise Busy("the corrections database is still being opened") from None
+
+    def _open(self, opened: Future[CorrectionsStore]) -> None:
+        try:
+            opened.set_result(self())
+        except Exception as error:  # noqa: BLE001 - handed to those who wait
+            opened.set_exception(error)
 
     def close(self) -> None:
         """Close it, if it was opened; one that is being opened, maybe for minutes, is left to the process's end."""
