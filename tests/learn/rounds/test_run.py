@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from maskwright.errors import Busy, InvalidInput
-from maskwright.images import decode_image
+from maskwright.images import Window, decode_image
 from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.gate.verdict import Verdict
 from maskwright.learn.rounds.experience import read_calibration, read_cost
@@ -185,6 +185,19 @@ def test_a_held_out_image_whose_twin_was_trained_on_while_it_could_not_be_had_is
     assert ended.state is RoundState.UNDECIDED, ended.reason
     assert (ended.metrics["images"]["training"], ended.metrics["images"]["held_out"]) == (2, 0)
     assert small.workshop.notes.get(small.row.id, HELD_OUT)["set_aside"] == [small.keys[2]]
+
+
+def test_what_was_measured_in_another_value_range_is_measured_again(small):
+    def count():
+        return len(list(small.settings.home.glob("rounds/*/measured/*.jsonl")))
+
+    small.run()
+    before = count()
+    small.run()
+    assert count() == before + 1, "the candidate alone"
+    object.__setattr__(small.workshop, "window", lambda project: Window(1000.0, 500.0))
+    small.run()
+    assert count() == before + 3, "the candidate and the model in service"
 
 
 def test_one_who_cancels_is_obeyed_and_nothing_is_left_behind(small):

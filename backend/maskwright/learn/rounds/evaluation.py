@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from maskwright.errors import InvalidInput
+from maskwright.images import Window
 from maskwright.learn.gate.asking import Asking, HeldOutImage
 from maskwright.learn.gate.measure import Progress, measure
 from maskwright.learn.gate.records import Measurement
@@ -47,10 +48,11 @@ class Measurements:
 
     Args:
         folder: Has a file for each model, with a line of JSON for each image that was measured; is made if need be.
+        window: Value range in which images are shown to the models: under another one they see other pictures.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, window: Window | None = None) -> None:
+        self._folder, self._shown = folder, "" if window is None else f"\x1f{window}"
         folder.mkdir(parents=True, exist_ok=True)
 
     def measured(
@@ -75,7 +77,7 @@ class Measurements:
             Cancelled: As soon as ``cancelled`` says so.
             InvalidInput: As ``gate.measure``.
         """
-        file = self._folder / f"{_digest(segmenter.version)}.jsonl"
+        file = self._folder / f"{_digest(segmenter.version + self._shown)}.jsonl"
         earlier = _read(file, segmenter.version, asking)
 
         def keep(one: Progress) -> None:

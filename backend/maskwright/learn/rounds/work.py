@@ -65,11 +65,12 @@ class RoundWork:
         self._folder = workshop.folder(claimed.project_id, claimed.number)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._labels = workshop.labels(self._project)
+        self._window = workshop.window(self._project)
         self._images = RoundImages(
             self._folder / "images",
             workshop.images(self._project),
             ImageLimits(workshop.settings.max_image_bytes, workshop.settings.max_image_pixels),
-            workshop.window(self._project),
+            self._window,
         )
         self._report = report
         self._stage, self._counted = "data", time.monotonic()
@@ -255,7 +256,7 @@ class RoundWork:
 
     def _measure(self, uris: tuple[str, str], drawn: list[HeldOutImage], asking: Asking) -> list[Measurement]:
         """What is measured of the model in service and of the candidate."""
-        measurements = Measurements(self._folder.parent / "measured")
+        measurements = Measurements(self._folder.parent / "measured", self._window)
         found = []
         for number, uri in enumerate(uris):
             step = self._beat.steps("evaluating", 2 * len(drawn), number * len(drawn))
