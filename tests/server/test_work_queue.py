@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+import traceback
 
 import pytest
 from pydantic import ValidationError
 
 from maskwright.assist.services import Notice
 from maskwright.doctor import work_queue_findings
-from maskwright.errors import Unreachable
+from maskwright.errors import InvalidInput, Unreachable
 from maskwright.learn.settings import LearningSettings, write_learning
 from maskwright.server.notices import NoticeBoard
 from maskwright.server.work_queue import JsonMessages, WorkQueue
@@ -115,6 +116,15 @@ def test_a_queue_that_does_not_answer_says_so_without_its_password(tmp_path):
         with pytest.raises(Unreachable, match="MASKWRIGHT_QUEUE_URL") as caught:
             call()
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["redis://:hunter2/x@127.0.0.1:6379", "redis://127.0.0.1:99999", "redis://[::1"])
+def test_an_address_that_is_malformed_is_named_without_its_password(tmp_path, address):
+    queue = WorkQueue(Settings(_env_file=None, home=tmp_path, queue_url=address))
+    for call in (queue.say_look, queue.heard_look, queue.count):
+        with pytest.raises(InvalidInput, match=r"MASKWRIGHT_QUEUE_URL.*redis://host:6379/0") as caught:
+            call()
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_damaged_file_says_that_it_may_be_deleted_and_a_deleted_one_is_made_anew(tmp_path):

@@ -51,6 +51,7 @@ class WorkQueue:
         """Have a worker look now, or in so many seconds.
 
         Raises:
+            InvalidInput: If its address is malformed.
             Unreachable: If the queue does not answer within seconds.
         """
         with self._named_errors():
@@ -63,6 +64,7 @@ class WorkQueue:
         """Take the messages that have come, and tell whether one says to look now. Waits for none.
 
         Raises:
+            InvalidInput: If its address is malformed.
             Unreachable: If the queue does not answer within seconds.
         """
         with self._named_errors():
@@ -86,6 +88,7 @@ class WorkQueue:
         """How many messages wait, those for later included.
 
         Raises:
+            InvalidInput: If its address is malformed.
             Unreachable: If the queue does not answer within seconds.
         """
         with self._named_errors():
@@ -116,7 +119,13 @@ class WorkQueue:
             ) from None
         from huey.api import RedisHuey
 
-        pool = ConnectionPool.from_url(self._url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S)
+        try:
+            pool = ConnectionPool.from_url(self._url, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S)
+        except ValueError:  # whose text may hold a part of the password
+            raise InvalidInput(
+                "MASKWRIGHT_QUEUE_URL is malformed: write redis://host:6379/0 or the like, and what is special in a "
+                "password as %2F"
+            ) from None
         return RedisHuey(_NAME, connection_pool=pool, blocking=False, results=False, serializer=JsonMessages())
 
     @contextmanager
