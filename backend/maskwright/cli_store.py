@@ -77,6 +77,8 @@ def purge(
         done = run(rehearse=False)
         for picture in (picture for report in done for picture in report.pictures):
             (settings.home / picture).unlink(missing_ok=True)
+        for measured in settings.home.glob("rounds/*/measured/*"):  # by checksums of images; rounds measure anew
+            measured.unlink(missing_ok=True)
     finally:
         store.close()
     typer.echo(f"erased: {_describe(done)}")

@@ -339,8 +339,12 @@ def test_purge_asks_before_it_erases(command, home):
     assert asked.exit_code == 1
     assert "1 whole tasks, 2 annotations" in asked.output
     assert len(documents(home)) == 2
+    measured = home / "rounds" / "1" / "measured" / "m.jsonl"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("checksums")
     done = command("purge", "--image", "/data/upload/7/1.png", "--project", "7", answer="y\n")
     assert done.exit_code == 0
+    assert not measured.exists()
     assert [one["id"] for one in documents(home)] == [2]
     assert "nothing matches" in command("purge", "--annotator", "nobody").output
     for wrong in (

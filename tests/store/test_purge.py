@@ -166,7 +166,10 @@ def learnt(database, store, filled):
     made, _ = rounds.queue(filled, trigger="t", base="embedded", config={})
     rounds.claim("w", 60)
     gallery = [{"file": f"worst-{task}.png", "task": str(task), "note": "SECRET"} for task in (1, 2)]
-    rounds.finish(made.id, "w", RoundState.REFUSED, reason="worse", metrics={"gallery": gallery, "images": {"new": 2}})
+    problems = ["task 1: image '/data/upload/7/1.png': 404", "task 11: image '/data/upload/7/11.png': 404"]
+    metrics = {"gallery": gallery, "images": {"new": 2}, "problems": problems}
+    reason = f"no image could be used. The first problem: {problems[0]}"
+    rounds.finish(made.id, "w", RoundState.REFUSED, reason=reason, metrics=metrics)
     PriorityStore(database).put(filled, [Priority(1, 0.1, feature=[1.0]), Priority(2, 0.2)])
     parts = {"training": ["ab" * 32, "cd" * 32], "held_out": ["ef" * 32]}
     ProjectNotes(database).put(filled, "held-out", parts)
@@ -184,7 +187,10 @@ def test_what_the_learning_loop_keeps_of_an_image_goes_with_it(database, learnt,
     assert gallery_of(database, learnt) == ["worst-1.png", "worst-2.png"]
     assert purge_image(database, image).pictures == rehearsed.pictures
     assert gallery_of(database, learnt) == ["worst-2.png"]
-    assert RoundStore(database).get(learnt, 1).metrics["images"] == {"new": 2}
+    told = RoundStore(database).get(learnt, 1)
+    assert told.metrics["images"] == {"new": 2}
+    assert [problem[:8] for problem in told.metrics["problems"]] == ["task 11:"]
+    assert "upload" not in told.reason
     assert [one.task_number for one in PriorityStore(database).list(learnt)] == [2]
     assert ProjectNotes(database).get(learnt, "held-out") == {"training": ["cd" * 32], "held_out": ["ef" * 32]}
 

@@ -5,6 +5,7 @@ Adapters and class heads that learnt from what is erased stay: nothing in them i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,25 +16,33 @@ from sqlalchemy import Connection, delete, select, update
 from maskwright.store.schema_learning import priorities, project_notes, rounds
 from maskwright.store.states import chunks
 
+_NAMED_TASK = re.compile(r"\btask (\d+)\b")
+"""As rounds name tasks in problems and reasons."""
+
 
 def erase_from_rounds(connection: Connection, project_id: int, task_numbers: Collection[int]) -> list[str]:
-    """Take tasks out of the galleries of a project's rounds.
+    """Take tasks out of the galleries of a project's rounds, and out of what these say of them: addresses, mostly.
 
     Returns:
         The pictures that show them, relative to the home folder: ``rounds/<project>/<round>/<file>``.
     """
     names = {str(number) for number in task_numbers}
     found: list[str] = []
-    query = select(rounds.c.id, rounds.c.number, rounds.c.metrics).where(rounds.c.project_id == project_id)
-    for row in connection.execute(query).all():
+    query = select(rounds.c.id, rounds.c.number, rounds.c.metrics, rounds.c.reason)
+    for row in connection.execute(query.where(rounds.c.project_id == project_id)).all():
         metrics = orjson.loads(row.metrics)
-        gallery = metrics.get("gallery") or []
+        gallery, problems = metrics.get("gallery") or [], metrics.get("problems") or []
         kept = [one for one in gallery if str(one.get("task")) not in names]
-        if len(kept) < len(gallery):
-            lost = (str(one.get("file")) for one in gallery if one not in kept)
-            found += [f"rounds/{project_id}/{row.number}/{PurePosixPath(file).name}" for file in lost]
-            told = orjson.dumps({**metrics, "gallery": kept}).decode()
-            connection.execute(update(rounds).where(rounds.c.id == row.id).values(metrics=told))
+        lost = (str(one.get("file")) for one in gallery if one not in kept)
+        found += [f"rounds/{project_id}/{row.number}/{PurePosixPath(file).name}" for file in lost]
+        silent = [text for text in problems if not _tells(text, names)]
+        values: dict[str, Any] = {}
+        if len(kept) < len(gallery) or len(silent) < len(problems):
+            values["metrics"] = orjson.dumps({**metrics, "gallery": kept, "problems": silent}).decode()
+        if _tells(row.reason, names):
+            values["reason"] = "it named a task that was erased since"
+        if values:
+            connection.execute(update(rounds).where(rounds.c.id == row.id).values(**values))
     return found
 
 
@@ -55,6 +64,10 @@ def erase_from_notes(connection: Connection, project_id: int | None, words: Coll
         if after != before:
             its = project_notes.c.project_id == row.project_id, project_notes.c.name == row.name
             connection.execute(update(project_notes).where(*its).values(value=orjson.dumps(after).decode()))
+
+
+def _tells(text: str, names: Collection[str]) -> bool:
+    return any(name in names for name in _NAMED_TASK.findall(text))
 
 
 def _without(value: Any, words: Collection[str]) -> Any:
