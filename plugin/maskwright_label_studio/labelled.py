@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.learn.acquisition.candidates import no_features
-from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.project_notes import LABELLED_FEATURES, ProjectNotes
 
-NOTE = "labelled-features"
 MOST = 1000
 """Labelled tasks that are kept, the newest by number: beyond it, one more changes no order."""
 
@@ -35,7 +34,7 @@ class LabelledFeatures:
 
     def __init__(self, notes: ProjectNotes, project_id: int, embedding_version: str) -> None:
         self._notes, self._project, self._version = notes, project_id, embedding_version
-        kept = notes.get(project_id, NOTE)
+        kept = notes.get(project_id, LABELLED_FEATURES)
         self._coded: dict[str, str] = {}
         if isinstance(kept, dict) and kept.get("embedding_version") == embedding_version:
             self._coded = dict(kept["tasks"])
@@ -63,7 +62,7 @@ class LabelledFeatures:
         finally:  # what was measured before a person interrupted stays
             if self._coded != before:
                 document = {"embedding_version": self._version, "tasks": self._coded}
-                self._notes.put(self._project, NOTE, document)
+                self._notes.put(self._project, LABELLED_FEATURES, document)
 
     def array(self) -> NDArray[np.float32]:
         """(m, d) float32."""

@@ -8,7 +8,7 @@ from maskwright.errors import InvalidInput
 from maskwright.store.corrections import CorrectionsStore, ImageFacts, Proposal, Stored
 from maskwright.store.database import Database
 from maskwright.store.priorities import Priority, PriorityStore
-from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.project_notes import LABELLED_FEATURES, ProjectNotes
 from maskwright.store.purge import purge_annotator, purge_image
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.snapshots import SnapshotStore
@@ -171,6 +171,7 @@ def learnt(database, store, filled):
     reason = f"no image could be used. The first problem: {problems[0]}"
     rounds.finish(made.id, "w", RoundState.REFUSED, reason=reason, metrics=metrics)
     PriorityStore(database).put(filled, [Priority(1, 0.1, feature=[1.0]), Priority(2, 0.2)])
+    ProjectNotes(database).put(filled, LABELLED_FEATURES, {"embedding_version": "e", "tasks": {"1": "AAAA", "2": "AA"}})
     parts = {"training": ["ab" * 32, "cd" * 32], "held_out": ["ef" * 32]}
     ProjectNotes(database).put(filled, "held-out", parts)
     return filled
@@ -192,6 +193,7 @@ def test_what_the_learning_loop_keeps_of_an_image_goes_with_it(database, learnt,
     assert [problem[:8] for problem in told.metrics["problems"]] == ["task 11:"]
     assert "upload" not in told.reason
     assert [one.task_number for one in PriorityStore(database).list(learnt)] == [2]
+    assert ProjectNotes(database).get(learnt, LABELLED_FEATURES)["tasks"] == {"2": "AA"}
     assert ProjectNotes(database).get(learnt, "held-out") == {"training": ["cd" * 32], "held_out": ["ef" * 32]}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, select, update
 
+from maskwright.store.project_notes import LABELLED_FEATURES
 from maskwright.store.schema_learning import priorities, project_notes, rounds
 from maskwright.store.states import chunks
 
@@ -51,11 +52,16 @@ def erase_priorities(connection: Connection, project_id: int, task_numbers: Coll
     for part in chunks(sorted(task_numbers)):
         here = priorities.c.project_id == project_id, priorities.c.task_number.in_(part)
         connection.execute(delete(priorities).where(*here))
+    erase_from_notes(connection, project_id, {str(number) for number in task_numbers}, LABELLED_FEATURES)
 
 
-def erase_from_notes(connection: Connection, project_id: int | None, words: Collection[str]) -> None:
-    """Take addresses and checksums of images out of the notes of one project, or of all."""
+def erase_from_notes(
+    connection: Connection, project_id: int | None, words: Collection[str], name: str | None = None
+) -> None:
+    """Take addresses, checksums or numbers out of the notes of one project, or of all; of one name, or of all."""
     query = select(project_notes)
+    if name is not None:
+        query = query.where(project_notes.c.name == name)
     if project_id is not None:
         query = query.where(project_notes.c.project_id == project_id)
     for row in connection.execute(query).all():

@@ -12,6 +12,9 @@ from maskwright.store.documents import checked_text
 from maskwright.store.schema_learning import project_notes
 from maskwright.store.times import now
 
+LABELLED_FEATURES = "labelled-features"
+"""Note with vectors of labelled images by the numbers of their tasks; erased with these."""
+
 
 class ProjectNotes:
     """Notes of a store's projects.
