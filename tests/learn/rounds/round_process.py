@@ -9,6 +9,7 @@ import json
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 from maskwright.export.image_sources import FolderImages
 from maskwright.labels import LabelSet
@@ -19,7 +20,8 @@ from maskwright.learn.rounds.workshop import Workshop
 from maskwright.models.registry import ModelRegistry
 from maskwright.settings import Settings
 from maskwright.store.corrections import open_store
-from maskwright.store.rounds import LeaseLost
+from maskwright.store.rounds import LeaseLost, Round, RoundStore
+from maskwright.store.served import Served
 from maskwright_label_studio.reader import LabelStudioReader
 
 
@@ -28,11 +30,29 @@ def lenient() -> GateRule:
     return GateRule(least_images=2, least_objects=2, prompt_loss=1.0, class_loss=1.0)
 
 
+class TellingRounds(RoundStore):
+    """Says that it is about to promote: some deaths are to fall into that."""
+
+    def promote(self, *which: Any, **why: Any) -> tuple[Round, Served | None]:
+        """See ``RoundStore``."""
+        print('{"stage": "promoting"}', flush=True)
+        return super().promote(*which, **why)
+
+
+class TellingWorkshop(Workshop):
+    """A workshop with such rounds."""
+
+    @property
+    def rounds(self) -> RoundStore:
+        """See ``Workshop``."""
+        return TellingRounds(self.store.database)
+
+
 def main(home: Path, lease_s: float) -> None:
     """Claim and run rounds until none waits."""
     work.GateRule = lenient  # type: ignore[assignment,misc]
     settings = Settings(home=home, device="cpu", model="embedded", cpu_threads=1)
-    workshop = Workshop(
+    workshop = TellingWorkshop(
         settings,
         open_store(home),
         ModelRegistry(settings),

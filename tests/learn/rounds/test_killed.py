@@ -56,19 +56,19 @@ def disturb(project, server, lines, draw):
     Returns:
         Who died; the answer to the click; whether the change was acknowledged. None for what was not answered.
     """
-    victims, line, changes = draw.choice(VICTIMS), draw.randint(0, lines), draw.random() < 0.5
-    # Deaths some time after the last line fall into the promotion, or behind it.
-    pause_s, delay_s = draw.uniform(0, 0.3), draw.uniform(0, 0.1)
+    # A quarter of the deaths comes behind the last line, most of them at once: they fall into the promotion.
+    victims, line, changes = draw.choice(VICTIMS), min(draw.randint(0, lines * 4 // 3), lines), draw.random() < 0.5
+    pause_s, delay_s = 0.3 * draw.random() ** 3, draw.uniform(0, 0.1)
+    change = server.change() if changes else lambda: None
     with start(project.settings.home) as worker, ThreadPoolExecutor() as people:
         for _ in range(line):
             if not worker.stdout.readline():
                 break
-        change = server.change() if changes else lambda: None
         time.sleep(pause_s)
-        asked = [people.submit(server.click), people.submit(change)]
-        time.sleep(delay_s)
         if "worker" in victims:
             worker.kill()
+        asked = [people.submit(server.click), people.submit(change)]
+        time.sleep(delay_s)
         if "server" in victims:
             server.kill()
         worker.stdout.read()  # who was spared works on
@@ -86,7 +86,7 @@ def check_served(project, server, number, before):
     """What is served is the base, or all of what was put in its place; the versions that came since ``before``."""
     ended = project.workshop.rounds.get(project.row.id, number)
     history = project.workshop.served.history(project.row.id)
-    by_round = [one.adapter for one in history if one.round_number == number and one.reason == ended.reason]
+    by_round = [one.adapter for one in history if one.round_number == number and one.reason not in clicks.BY_HAND]
     assert by_round == ([ended.adapter] if ended.state is RoundState.PROMOTED else []), "both or neither"
     assert server.click() == server.whole(history[-1])
     return history[len(before) :]
@@ -151,6 +151,6 @@ def survive(project, points, seed):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_whoever_is_killed_anywhere_rounds_end_and_clicks_get_the_old_or_the_new_version_whole(make_project):
-    killed = survive(make_project(pictures=4, held_out=2, objects=2), points=5, seed=22)
+    killed = survive(make_project(pictures=4, held_out=2, objects=2), points=5, seed=280)
     assert killed["worker"]
     assert killed["server"]
