@@ -1,6 +1,7 @@
 """Diversity, cost, the hybrid and chance: which image comes first."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from maskwright.learn.acquisition.coreset import CoreSet, pooled
 from maskwright.learn.acquisition.cost import CostModel, Effort, learn_cost
 from maskwright.learn.acquisition.hybrid import Chance, Hybrid, PerSecond
 from maskwright.learn.acquisition.ordering import by_priority
+from maskwright.learn.acquisition.typicality import Typicality, typicality
 from maskwright.learn.acquisition.uncertainty import PredictedIoU
 from maskwright.models.protocols import ImageEmbedding
 
@@ -65,7 +67,7 @@ def test_every_function_gives_the_same_numbers_whatever_the_order_of_the_images(
     assert function.score([], context).shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["core-set", "hybrid", "correction-cost", "random"])
+@pytest.mark.parametrize("name", ["core-set", "typicality", "hybrid", "correction-cost", "random"])
 def test_an_image_given_twice_is_refused(name, tools, pool):
     with pytest.raises(InvalidInput, match="image-0 was given twice"):
         acquisition_function(name, tools).score([pool[0], pool[0]], Context())
@@ -192,7 +194,7 @@ def test_the_hybrid_takes_what_is_uncertain_new_and_cheap():
         stored("sure", [-1.0, 0.0], regions=5, doubt=0.1),
     ]
     context = Context(batch=4, labelled=np.array([[0.0, -1.0]], dtype=np.float32))
-    found = order(Hybrid((PredictedIoU(),)), images, context)
+    found = order(Hybrid((PredictedIoU(),), experienced=0), images, context)
     assert set(found[:2]) == {"best", "cheap"} or set(found[:2]) == {"its-repetition", "cheap"}
     assert found[2] == "sure"
 
@@ -203,6 +205,46 @@ def test_the_hybrid_puts_its_batch_before_all_others(pool):
     assert (scores > 1).sum() == 5
     assert ((scores >= 0) & (scores <= 2)).all()
     assert len(set(scores[scores > 1])) == 5
+
+
+def crowd_and_strangers():
+    """Twenty-five images alike that the model is sure of, and three strange ones that it doubts."""
+    draw = np.random.default_rng(0)
+    crowd = [stored(f"alike-{i}", [5 + 0.1 * draw.normal(), 0.1 * draw.normal()], doubt=0.1) for i in range(25)]
+    return crowd + [stored(f"strange-{i}", [-5.0 * i, 9.0], doubt=0.9) for i in range(3)]
+
+
+def test_a_beginner_is_shown_typical_images_first_and_doubtful_ones_with_experience():
+    images = crowd_and_strangers()
+    labelled = np.full((50, 2), [0.0, -9.0], dtype=np.float32)
+    found = {m: order(Hybrid((PredictedIoU(),)), images, Context(batch=4, labelled=labelled[:m])) for m in (0, 50)}
+    assert found[0][0].startswith("alike")
+    assert found[50][0].startswith("strange")
+
+
+def test_the_first_batch_of_a_beginner_does_not_repeat_itself():
+    found = order(Hybrid((PredictedIoU(),)), crowd_and_strangers(), Context(batch=4))
+    assert sum(key.startswith("strange") for key in found[:4]) >= 2
+
+
+def test_typical_is_what_many_others_are_like_wherever_the_vectors_lie():
+    images = crowd_and_strangers()
+    scores = Typicality().score(images, Context())
+    assert scores[:25].min() > scores[25:].max()
+    moved = [replace(image, feature=10 * image.feature + 1000) for image in images]
+    again = Typicality().score(moved, Context())
+    assert again[:25].min() > again[25:].max()
+
+
+def test_images_that_are_all_alike_are_equally_typical():
+    assert len(set(Typicality().score([stored(f"{i}", [1.0, 2.0]) for i in range(30)], Context()))) == 1
+
+
+def test_typicality_of_a_large_project_is_compared_with_a_part_of_it():
+    vectors = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+    vectors[4000:] = vectors[:1000] * 0.05
+    found = typicality(vectors)
+    assert np.median(found[4000:]) > 2 * np.median(found[:4000])
 
 
 def test_a_hybrid_of_nothing_is_refused():
@@ -230,7 +272,7 @@ def test_a_project_chooses_by_name_and_wrong_names_are_answered_with_the_right_o
 def test_what_a_function_needs_to_be_measured_is_known(name, tools):
     needed = needed_signals(acquisition_function(name, tools))
     assert all(isinstance(signal, Signal) for signal in needed)
-    assert bool(needed) == (name not in ("random", "core-set"))
+    assert bool(needed) == (name not in ("random", "core-set", "typicality"))
     bare = Candidate("bare", feature=np.zeros(1))
     if needed:
         with pytest.raises(InvalidInput, match="image bare"):

@@ -16,6 +16,7 @@ from maskwright.learn.acquisition.candidates import AcquisitionFunction, Signal
 from maskwright.learn.acquisition.coreset import CoreSet
 from maskwright.learn.acquisition.disagreement import Disagreement
 from maskwright.learn.acquisition.hybrid import Chance, Hybrid, PerSecond
+from maskwright.learn.acquisition.typicality import Typicality
 from maskwright.learn.acquisition.uncertainty import ClassEntropy, PredictedIoU, PredictiveEntropy
 from maskwright.models.protocols import Segmenter
 
@@ -28,6 +29,7 @@ NAMES = (
     "bald",
     "class-entropy",
     "core-set",
+    "typicality",
     "correction-cost",
     "random",
 )
@@ -68,6 +70,8 @@ def acquisition_function(name: str, tools: Tools) -> AcquisitionFunction:
             return BALD(tools.decoder)
         case "core-set":
             return CoreSet()
+        case "typicality":
+            return Typicality()
         case "correction-cost":
             return PerSecond(signals["disagreement"])
         case "random":
