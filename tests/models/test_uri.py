@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from maskwright.errors import InvalidInput
 from maskwright.models.families import FAMILIES
-from maskwright.models.uri import SCHEMES, ModelURI, parse_model_uri
+from maskwright.models.uri import ROLES, SCHEMES, ModelURI, parse_model_uri
 
 HEAD = "0123456789abcdef" * 2
 WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,11}", fullmatch=True)
@@ -71,7 +71,7 @@ def test_a_malformed_uri_is_refused_with_the_form_to_write(text, message):
 
 
 @given(
-    scheme=st.sampled_from([scheme for scheme, kind in SCHEMES.items() if kind == "hub"]),
+    scheme=st.sampled_from([scheme for scheme in ROLES["segmenter"] if SCHEMES[scheme] == "hub"]),
     owner=WORD,
     name=WORD,
     revision=st.none() | WORD,
@@ -83,6 +83,50 @@ def test_writing_and_parsing_are_inverse(scheme, owner, name, revision, adapter,
     assert parse_model_uri(str(uri)) == uri
 
 
+@pytest.mark.parametrize(
+    ("role", "text", "expected"),
+    [
+        ("tagger", "clip:openai/clip-vit-large-patch14", ModelURI("clip", "openai/clip-vit-large-patch14")),
+        ("tagger", "ram:/w/ram_plus.pth", ModelURI("ram", "/w/ram_plus.pth")),
+        ("captioner", "none", ModelURI("none")),
+        ("captioner", "blip2:o/n@v1", ModelURI("blip2", "o/n", "v1")),
+        ("language", "openai:m@http://localhost:8000/v1", ModelURI("openai", "m", server="http://localhost:8000/v1")),
+        ("language", "openai:a/b:7b@x@https://h/v1/", ModelURI("openai", "a/b:7b@x", server="https://h/v1")),
+        ("language", "hf:/models/qwen", ModelURI("hf", "/models/qwen")),
+        ("detector", "sam3:facebook/sam3", ModelURI("sam3", "facebook/sam3")),
+        ("dense", "gem:o/n", ModelURI("gem", "o/n")),
+    ],
+)
+def test_every_stage_names_its_model_in_the_same_way(role, text, expected):
+    parsed = parse_model_uri(text, role)
+    assert parsed == expected
+    assert parse_model_uri(str(parsed), role) == parsed
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "message"),
+    [
+        ("segmenter", "clip:o/n", "unknown model 'clip:o/n'; known forms: embedded"),
+        ("detector", "sam:o/n", "unknown detector 'sam:o/n'; known forms: embedded.*, grounding-dino:<hub id"),
+        ("language", "openai:m", "write openai:<model>@https://<server>/v1"),
+        ("language", "openai:@https://h/v1", "write openai:"),
+        ("language", "openai:m@https://h/v1?key=1", "write openai:"),
+        ("language", "openai:m@ftp://h/v1", "write openai:"),
+        ("tagger", "clip:o/n+adapter:a", "only segmenters take"),
+    ],
+)
+def test_a_stage_refuses_what_cannot_play_its_part(role, text, message):
+    with pytest.raises(InvalidInput, match=message):
+        parse_model_uri(text, role)
+
+
+@given(st.sampled_from(sorted(ROLES)), st.text(max_size=30))
+def test_no_server_address_breaks_the_parser(role, text):
+    with contextlib.suppress(InvalidInput):
+        uri = parse_model_uri(f"openai:m@https://{text}", role)
+        assert parse_model_uri(str(uri), role) == uri
+
+
 @given(st.text(max_size=40) | st.builds("{}:{}".format, st.sampled_from(sorted(SCHEMES)), st.text(max_size=20)))
 def test_no_text_breaks_the_parser(text):
     with contextlib.suppress(InvalidInput):
@@ -91,4 +135,4 @@ def test_no_text_breaks_the_parser(text):
 
 
 def test_every_scheme_has_a_family():
-    assert set(FAMILIES) == set(SCHEMES)
+    assert set(FAMILIES) == set(ROLES["segmenter"])

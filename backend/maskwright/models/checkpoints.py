@@ -24,6 +24,8 @@ _CONFIG = "config.json"
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
+_FETCHED = ["*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "*.model", "*.jinja"]
+"""Weights, configurations and what tokenizers read; never a pickle or code."""
 _GATED_HINT = "; if access is restricted, accept its terms on the hub and log in with 'hf auth login' first"
 
 
@@ -122,7 +124,7 @@ def fetch(checkpoint: Checkpoint, fingerprints: Fingerprints, *, offline: bool) 
         huggingface_hub.snapshot_download(
             uri.location,
             revision=_revision(uri),
-            allow_patterns=["*.safetensors", "*.safetensors.index.json", "*.json"],
+            allow_patterns=_FETCHED,
         )
     except errors.GatedRepoError as error:
         raise ModelUnavailable(

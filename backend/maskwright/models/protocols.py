@@ -111,6 +111,36 @@ class Tagger(Protocol):
         ...
 
 
+class Captioner(Protocol):
+    """Images to sentences."""
+
+    name: str
+    version: str
+
+    def captions(self, images: Sequence[RGB]) -> list[str]:
+        """One sentence or two for each image; empty where nothing can be said."""
+        ...
+
+
+class DenseFeatures(Protocol):
+    """Images to a vector for every place, comparable with each other and, in most families, with phrases."""
+
+    name: str
+    version: str
+
+    def features(self, image: RGB) -> NDArray[np.float32]:
+        """(h, w, d) float32, vectors of length 1 on a grid laid over the whole (H, W, 3) uint8 RGB image."""
+        ...
+
+    def text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
+        """(n, d) float32, rows of length 1.
+
+        Raises:
+            InvalidInput: If the family knows no language.
+        """
+        ...
+
+
 class TextEncoder(Protocol):
     """Phrases to unit vectors whose dot product is their similarity in meaning."""
 

@@ -1,5 +1,7 @@
-"""Names of models: ``scheme``, ``scheme:location``, ``scheme:location@revision``, and what was learnt on top of them:
-``+adapter:<id>`` (masks), ``+classes:<id>`` (classes of regions), or both in this order.
+"""Names of models: ``scheme``, ``scheme:location``, ``scheme:location@revision``, ``openai:model@https://server/v1``.
+
+What was learnt on top of a segmenter follows: ``+adapter:<id>`` (masks), ``+classes:<id>`` (classes of regions), or
+both in this order. Every stage of the assistant names its model so; ``ROLES`` says which schemes can play which part.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import Literal
 
 from maskwright.errors import InvalidInput
 
-LocationKind = Literal["none", "packaged", "hub", "file"]
+LocationKind = Literal["none", "packaged", "hub", "file", "server"]
+Role = Literal["segmenter", "tagger", "captioner", "language", "detector", "dense"]
+"""What a model is asked for; protocols of the same names are in ``maskwright.models.protocols``."""
 
 SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
     {
@@ -25,9 +29,41 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "sam3": "hub",
         "segment-anything": "file",
         "segment-anything-package": "file",
+        "none": "none",
+        "clip": "hub",
+        "siglip": "hub",
+        "florence2": "hub",
+        "blip": "hub",
+        "blip2": "hub",
+        "ram": "file",
+        "sentence-matcher": "none",
+        "hf": "hub",
+        "openai": "server",
+        "grounding-dino": "hub",
+        "owlv2": "hub",
+        "maskclip": "hub",
+        "gem": "hub",
+        "dinov2": "hub",
+        "diffusion": "hub",
     }
 )
-"""Every scheme with what follows its colon: nothing, maybe a file of own weights, a hub id or folder, a checkpoint."""
+"""Every scheme with what follows its colon: nothing, maybe a file of own weights, a hub id or folder, a checkpoint, or
+a model of a server and the server's address."""
+
+ROLES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
+    {
+        "segmenter": (
+            "embedded", "embedded-no-nuclei", "classical", "sam", "sam-hq", "sam2", "sam3", "segment-anything",
+            "segment-anything-package",
+        ),
+        "tagger": ("embedded", "clip", "siglip", "florence2", "ram", "hf", "openai"),
+        "captioner": ("none", "blip", "blip2", "florence2", "hf", "openai"),
+        "language": ("none", "sentence-matcher", "hf", "openai"),
+        "detector": ("embedded", "grounding-dino", "owlv2", "sam3"),
+        "dense": ("none", "maskclip", "gem", "siglip", "dinov2", "diffusion"),
+    }
+)  # fmt: skip
+"""Schemes that can play each part, the default first."""
 
 _FORMS: Mapping[LocationKind, str] = MappingProxyType(
     {
@@ -35,12 +71,15 @@ _FORMS: Mapping[LocationKind, str] = MappingProxyType(
         "packaged": "[:/path/to/weights.safetensors]",
         "hub": ":<hub id or folder>[@revision]",
         "file": ":/path/to/checkpoint.pth",
+        "server": ":<model>@https://<server>/v1",
     }
 )
 _ADAPTER_MARK, _CLASSES_MARK = "+adapter:", "+classes:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _REVISION = re.compile(r"[\w.-][\w./-]*", re.ASCII)
 _ADAPTER_ID = re.compile(r"[\w.-]+", re.ASCII)
+_SERVER = re.compile(r"s?://[\w.\[\]:-]+(/[\w./~-]*)?", re.ASCII)
+"""Of a base URL what comes after ``http``; credentials and queries have no place in a name that is logged."""
 _CLASSES_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -52,6 +91,7 @@ class ModelURI:
         scheme: One of ``SCHEMES``.
         location: Hub id, folder or file; empty for the engines that need none.
         revision: Branch, tag or commit on the hub, or None for ``main``.
+        server: Base URL of the server that runs it, or empty.
         adapter: Identifier of a trained adapter on top of the base model, or None.
         classes: Identifier of a learnt class head beside it, or None; see ``maskwright.models.class_heads``.
     """
@@ -61,6 +101,7 @@ class ModelURI:
     revision: str | None = None
     adapter: str | None = None
     classes: str | None = None
+    server: str = ""
 
     @property
     def kind(self) -> LocationKind:
@@ -74,7 +115,7 @@ class ModelURI:
 
     def __str__(self) -> str:
         text = f"{self.scheme}:{self.location}" if self.location else self.scheme
-        text += f"@{self.revision}" if self.revision else ""
+        text += f"@{self.revision or self.server}" if self.revision or self.server else ""
         text += f"{_ADAPTER_MARK}{self.adapter}" if self.adapter else ""
         return text + (f"{_CLASSES_MARK}{self.classes}" if self.classes else "")
 
@@ -84,18 +125,19 @@ def is_path(location: str) -> bool:
     return location.startswith(("/", "./", "../", "~")) or location in (".", "..")
 
 
-def known_forms() -> str:
-    """The forms of every scheme, for error messages and help texts."""
-    return ", ".join(f"{scheme}{_FORMS[kind]}" for scheme, kind in SCHEMES.items())
+def known_forms(role: Role = "segmenter") -> str:
+    """The forms of every scheme that can play a part, for error messages and help texts."""
+    return ", ".join(f"{scheme}{_FORMS[SCHEMES[scheme]]}" for scheme in ROLES[role])
 
 
-def parse_model_uri(text: str) -> ModelURI:
+def parse_model_uri(text: str, role: Role = "segmenter") -> ModelURI:
     """Parse a model URI.
 
     A location that is written as a path never carries a revision: an ``@`` in it belongs to the path.
 
     Raises:
-        InvalidInput: If the scheme is unknown, or its location, revision, adapter or classes are missing or malformed.
+        InvalidInput: If the scheme cannot play the part, or its location, revision, server, adapter or classes are
+            missing or malformed.
     """
     base, mark, classes = text.strip().partition(_CLASSES_MARK)
     if mark and not _CLASSES_ID.fullmatch(classes):
@@ -104,8 +146,11 @@ def parse_model_uri(text: str) -> ModelURI:
     if mark and not _ADAPTER_ID.fullmatch(adapter):
         raise InvalidInput(f"model {text!r}: after '+adapter:' comes an identifier of letters, digits, '.', '_' or '-'")
     scheme, colon, location = base.partition(":")
-    if scheme not in SCHEMES:
-        raise InvalidInput(f"unknown model {text!r}; known forms: {known_forms()}")
+    if scheme not in ROLES[role]:
+        what = "model" if role == "segmenter" else role
+        raise InvalidInput(f"unknown {what} {text!r}; known forms: {known_forms(role)}")
+    if role != "segmenter" and (adapter or classes):
+        raise InvalidInput(f"{role} {text!r}: only segmenters take '+adapter:' and '+classes:'")
     kind = SCHEMES[scheme]
     if kind == "none":
         if colon:
@@ -115,6 +160,11 @@ def parse_model_uri(text: str) -> ModelURI:
         return ModelURI(scheme, adapter=adapter or None, classes=classes or None)
     if not location or "\0" in location:
         raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
+    if kind == "server":
+        model, _, server = location.rpartition("@http")
+        if not model or not _SERVER.fullmatch(server):
+            raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
+        return ModelURI(scheme, model, server="http" + server.rstrip("/"))
     revision: str | None = None
     if kind == "hub" and not is_path(location):
         location, at, after = location.partition("@")

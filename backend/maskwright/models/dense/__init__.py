@@ -1,0 +1,1 @@
+"""A vector for every place of an image, without training."""

@@ -1,0 +1,1 @@
+"""Images to words: taggers and captioners."""

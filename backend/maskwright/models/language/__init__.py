@@ -1,0 +1,1 @@
+"""Language models that answer in JSON, and what they are asked."""
