@@ -1,0 +1,148 @@
+"""Answers of language models kept on disk, addressed by what was asked of whom."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskwright.errors import InvalidInput
+from maskwright.models.language.budget import Budget, Metered
+from maskwright.models.language.schema import find_fault
+from maskwright.models.protocols import LanguageModel, Message
+from maskwright.store.artifacts import write_atomically
+
+_log = logging.getLogger(__name__)
+_ROOM_MADE = 0.1
+"""Share of the bound that is freed when it is met, so that the folder is not listed at every answer."""
+
+
+class AnswersCache:
+    """A folder of JSON files, ``<key>.json``, bounded in bytes; the least recently used leave. Safe under threads.
+
+    Several processes may share the folder: each counts what it wrote, and lists the folder when that meets the bound.
+
+    Args:
+        folder: Made with the first answer.
+        max_bytes: Most bytes of all answers; 0 keeps none.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._total: int | None = None
+        self._lock = threading.Lock()
+        self._is_writable = True
+
+    @staticmethod
+    def key(version: str, messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
+        """32 hex digits that change with the model's version, any message or picture, and the schema."""
+        turns = [
+            (turn.role, turn.content, [hashlib.sha256(image).hexdigest() for image in turn.images]) for turn in messages
+        ]
+        text = json.dumps([version, turns, schema], sort_keys=True)  # pure ASCII, whatever the messages hold
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def get(self, key: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer, if it is there and valid under the schema; a damaged file counts as none."""
+        path = self._path(key)
+        try:
+            value = json.loads(path.read_bytes())
+            os.utime(path)
+        except (OSError, ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) and find_fault(value, schema) is None else None
+
+    def put(self, key: str, answer: Mapping[str, Any]) -> None:
+        """Keep an answer; where the folder cannot be written this is logged once, and nothing is kept."""
+        data = json.dumps(answer, ensure_ascii=False).encode()
+        if len(data) > self._max_bytes or not self._is_writable:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path(key), data, mode=0o600)
+            self._make_room(len(data))
+        except (InvalidInput, OSError) as error:
+            self._is_writable = False
+            _log.warning("answers of language models are not kept: %s", error)
+
+    def clear(self) -> int:
+        """Delete every answer, since answers may tell what erased images showed; returns how many there were."""
+        with self._lock:
+            found = list(self._folder.glob("*.json"))
+            for path in found:
+                path.unlink(missing_ok=True)
+            self._total = 0
+        return len(found)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
+
+    def _make_room(self, added: int) -> None:
+        with self._lock:
+            if self._total is not None and self._total + added <= self._max_bytes:
+                self._total += added
+                return
+            kept = sorted(self._entries(), reverse=True)
+            total = sum(size for _, size, _ in kept)
+            bound = self._max_bytes if total <= self._max_bytes else self._max_bytes * (1 - _ROOM_MADE)
+            while total > bound and len(kept) > 1:  # the newest, which was just written, stays
+                _, size, path = kept.pop()
+                path.unlink(missing_ok=True)
+                total -= size
+            self._total = total
+
+    def _entries(self) -> list[tuple[int, int, Path]]:
+        """(last use in ns, bytes, path) of every answer."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process made room
+                continue
+            found.append((status.st_mtime_ns, status.st_size, path))
+        return found
+
+
+class CachedModel:
+    """A language model that is asked the same only once.
+
+    Args:
+        model: Asked what the cache does not know.
+        cache: Keeps its answers.
+    """
+
+    def __init__(self, model: LanguageModel, cache: AnswersCache) -> None:
+        self.name, self.version = model.name, model.version
+        self._model, self._cache = model, cache
+
+    def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        """An object valid under ``schema``.
+
+        Raises:
+            ModelUnavailable: If the model gives no answer.
+        """
+        return self.ask(messages, schema)
+
+    def ask(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], budgets: Sequence[Budget] = ()
+    ) -> dict[str, Any]:
+        """As ``answer``; what the cache knows costs no budget anything, and is given even when one is spent.
+
+        Raises:
+            ModelUnavailable: If the model gives no answer, or a budget is spent.
+        """
+        key = self._cache.key(self.version, messages, schema)
+        known = self._cache.get(key, schema)
+        if known is not None:
+            return known
+        if isinstance(self._model, Metered):
+            made = self._model.ask(messages, schema, budgets)
+        else:
+            made = self._model.answer(messages, schema)
+        self._cache.put(key, made)
+        return made

@@ -1,0 +1,149 @@
+"""Language models behind a server of the OpenAI protocol: vLLM, Ollama, llama.cpp and hosted ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from maskwright.errors import ModelUnavailable
+from maskwright.models.language.answers_cache import AnswersCache, CachedModel
+from maskwright.models.language.asking import AskingModel, Completion
+from maskwright.models.language.budget import Usage, estimate_usage
+from maskwright.models.language.dialect import Dialect
+from maskwright.models.language.exchange import Reply, post_patiently
+from maskwright.models.language.schema import InvalidAnswer
+from maskwright.models.protocols import Message
+from maskwright.models.uri import ModelURI
+from maskwright.settings import MEGABYTE, Settings
+from maskwright.store.connection import Deadline
+
+if TYPE_CHECKING:
+    from maskwright.models.stages import StageDescription
+
+KEY_SERVER = "https://api.openai.com/v1"
+"""Where the key goes unless the operator names another server: a project may name any server, and must not get it."""
+CACHE_FOLDER = "language"
+_REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
+_MOST_QUOTED = 200
+
+
+class OpenAIServer(AskingModel):
+    """A model of a server. Keeps no connection open, so that threads share it freely.
+
+    Args:
+        name: Readable.
+        version: Name + short hash of everything that changes its answers.
+        model: As the server calls it.
+        server: Base URL, such as ``https://host/v1``.
+        api_key: Sent as bearer token; empty = none.
+        seconds: Longest time for one answer, with all its tries, even if the server hangs or sends byte after byte.
+        max_tokens: Most tokens of an answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        model: str,
+        server: str,
+        *,
+        api_key: str = "",
+        seconds: float = 30.0,
+        max_tokens: int = 1024,
+    ) -> None:
+        super().__init__(name, version, seconds)
+        self._model, self._server, self._max_tokens = model, server, max_tokens
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._dialect = Dialect()
+
+    def _complete(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], temperature: float, deadline: Deadline
+    ) -> Completion:
+        dialect = self._dialect
+        while True:
+            payload = dialect.payload(self._model, messages, schema, temperature, self._max_tokens)
+            try:
+                reply = post_patiently(f"{self._server}/chat/completions", payload, self._headers, deadline)
+            except ModelUnavailable as error:
+                raise ModelUnavailable(f"language model {self.name}: {self._server}: {error}") from error
+            if reply.status == 200:
+                self._dialect = dialect  # what it takes is asked of it from now on
+                return _completion(reply, messages)
+            words = _words(reply)
+            simpler = dialect.simpler(words) if reply.status in _REFUSED_FORM else None
+            if simpler is None:
+                raise ModelUnavailable(f"language model {self.name}: {self._server} {_refusal(reply.status, words)}")
+            dialect = simpler
+
+
+def connect(uri: ModelURI, description: StageDescription, settings: Settings) -> CachedModel:
+    """The model that a URI names, its answers kept under the home folder; it is connected to when asked.
+
+    The API key goes to the server that the operator set for it and to no other.
+    """
+    # The lead adds these fields to the settings; until then each has its default.
+    key: SecretStr = getattr(settings, "language_api_key", SecretStr(""))
+    key_server: str = getattr(settings, "language_server", "") or KEY_SERVER
+    server = OpenAIServer(
+        description.name,
+        description.version,
+        uri.location,
+        uri.server,
+        api_key=key.get_secret_value() if uri.server == key_server.rstrip("/") else "",
+        seconds=getattr(settings, "language_timeout_s", 30.0),
+        max_tokens=getattr(settings, "language_max_tokens", 1024),
+    )
+    return CachedModel(
+        server, AnswersCache(settings.home / CACHE_FOLDER, getattr(settings, "language_cache_bytes", 64 * MEGABYTE))
+    )
+
+
+def _completion(reply: Reply, messages: Sequence[Message]) -> Completion:
+    try:
+        document = json.loads(reply.body)
+        choice = document["choices"][0]
+        message = choice["message"]
+        text, refusal = message.get("content"), message.get("refusal")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise InvalidAnswer("the server's reply is not a chat completion") from None
+    if isinstance(refusal, str) and refusal and not text:
+        raise InvalidAnswer(f"the model refuses: {_quoted(refusal)}")
+    if not isinstance(text, str):
+        text = ""
+    return Completion(text, _usage(document, messages, text), choice.get("finish_reason") == "length")
+
+
+def _usage(document: Mapping[str, Any], messages: Sequence[Message], text: str) -> Usage:
+    told = document.get("usage")
+    if isinstance(told, dict):
+        prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+        if type(prompt) is int and type(completion) is int and min(prompt, completion) >= 0:
+            return Usage(prompt, completion)
+    return estimate_usage(messages, text)
+
+
+def _refusal(status: int, words: str) -> str:
+    if status in (401, 403):
+        return f"refuses access (HTTP {status}); check the API key, and that it is meant for this server"
+    if 300 <= status < 400:
+        return f"redirects (HTTP {status}); name the address it redirects to"
+    return f"refuses the request (HTTP {status}){': ' + words if words else ''}"
+
+
+def _words(reply: Reply) -> str:
+    """What a server says about a refusal, short and in one line."""
+    try:
+        document = json.loads(reply.body)
+        error = document.get("error", document.get("detail", document.get("message", "")))
+        text = error.get("message", "") if isinstance(error, dict) else error
+    except (ValueError, AttributeError, RecursionError):
+        text = reply.body[:_MOST_QUOTED].decode("utf-8", "replace")
+    return _quoted(text if isinstance(text, str) else json.dumps(text))
+
+
+def _quoted(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:_MOST_QUOTED]
