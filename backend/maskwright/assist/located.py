@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.masks import Mask
+from maskwright.models.peaks import FOOT, Map, coverage, fit, peaks
 from maskwright.models.protocols import RGB, Evidence, ImageEmbedding, Proposals, RegionClassifier, Segmenter
 from maskwright.prompts import Box, Prompt
 
-Map = NDArray[np.float32]
-
-PEAK = 0.5
-"""Evidence that a class needs at some place to be looked for there."""
-LEVELS = (0.35, 0.5, 0.65)
-"""Levels of the map at which a peak is boxed, as parts of its height: the map's slopes are wide."""
+LEVELS = (FOOT, 0.5, 0.65)
+"""Levels of the map at which a peak is boxed, as parts of its height."""
 SHAPES = ((1.0, 1.0), (0.4, 1.2), (1.2, 0.4))
 """Boxes tried at each level, as factors of width and height: the map of a thin object is as wide as its coarse grid."""
 PROPOSALS_PER_PEAK = 3
@@ -89,12 +86,12 @@ def locate_objects(
         for head, classes in zip(evidence.heads, evidence.head_classes, strict=True)
         if (person := _person(image, head, classes, segmenter, embedding)) is not None
     ]
-    coverage = _coverage(found.masks, evidence.maps.shape[:2])
+    covered = coverage(found.masks, evidence.maps.shape[:2])
     for index in range(evidence.maps.shape[2]):
-        for peak in _peaks(evidence.maps[..., index]):
+        for peak in peaks(evidence.maps[..., index]):
             boxes = _boxes(peak, embedding.original_size) + _figure_boxes(image, peak)
             candidates = _answers(segmenter, embedding, boxes)
-            fits = [_fit(plane, peak) for plane in coverage]
+            fits = [fit(plane, peak) for plane in covered]
             near = np.argsort(-np.array(fits), kind="stable")[:PROPOSALS_PER_PEAK]
             candidates += [(found.masks[i], float(found.predicted_iou[i])) for i in near]
             best = _best(image, peak, candidates, phrases, index, classifier)
@@ -108,7 +105,7 @@ def support(evidence: Evidence, masks: Sequence[Mask]) -> NDArray[np.float32]:
     maps = evidence.maps
     result = np.ones((len(masks), maps.shape[2]), dtype=np.float32)
     smallest = (max(maps.shape[:2]) / 7) ** 2
-    for index, plane in enumerate(_coverage(masks, maps.shape[:2])):
+    for index, plane in enumerate(coverage(masks, maps.shape[:2])):
         total = plane.sum()
         if total >= smallest:
             mean = np.tensordot(plane, maps, axes=((0, 1), (0, 1))) / total
@@ -116,16 +113,6 @@ def support(evidence: Evidence, masks: Sequence[Mask]) -> NDArray[np.float32]:
     if evidence.learnt is not None:
         result[:, evidence.learnt] = 1
     return result
-
-
-def _peaks(plane: Map) -> list[Map]:
-    """The parts of an (h, w) map that hang together above the lowest level and reach a peak; zero elsewhere."""
-    highest = float(plane.max(initial=0.0))
-    if highest < PEAK:
-        return []
-    count, parts = cv2.connectedComponents((plane >= LEVELS[0] * highest).astype(np.uint8), connectivity=8)
-    alone = [np.where(parts == part, plane, np.float32(0)) for part in range(1, count)]
-    return [part for part in alone if part.max() >= PEAK]
 
 
 def _boxes(peak: Map, size: tuple[int, int]) -> list[Box]:
@@ -239,14 +226,14 @@ def _best(
     )
     if not distinct:
         return None
-    planes = _coverage([mask for mask, _ in distinct], peak.shape)
-    fits = [_fit(plane, peak) for plane in planes]
+    planes = coverage([mask for mask, _ in distinct], peak.shape)
+    fits = [fit(plane, peak) for plane in planes]
     contrasts = _border_contrasts(image, [mask for mask, _ in distinct])
     seen = [float((plane * peak).sum() / max(float(plane.sum()), 1e-6)) for plane in planes]
     # Pieces of background fill their boxes and carry the object inside: their borders and their size give them away.
     worth = [
-        fit**2 * contrast * quality * np.sqrt(inside)
-        for fit, inside, contrast, (_, quality) in zip(fits, seen, contrasts, distinct, strict=True)
+        agreed**2 * contrast * quality * np.sqrt(inside)
+        for agreed, inside, contrast, (_, quality) in zip(fits, seen, contrasts, distinct, strict=True)
     ]
     order = sorted((i for i in range(len(distinct)) if worth[i] > 0), key=lambda i: -worth[i])[:CANDIDATES]
     if not order:
@@ -268,7 +255,7 @@ def _border_contrasts(image: RGB, masks: Sequence[Mask]) -> list[float]:
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     rgb = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA).astype(np.float32)
     contrasts: list[float] = []
-    for plane in _coverage(masks, size[::-1]):
+    for plane in coverage(masks, size[::-1]):
         inside = (plane >= 0.5).astype(np.float32)
         near = cv2.boxFilter(inside, -1, CONTRAST_WINDOW)
         border = (near > 0.3) & (near < 0.7)
@@ -281,18 +268,3 @@ def _border_contrasts(image: RGB, masks: Sequence[Mask]) -> list[float]:
         mean = float(np.sqrt(((of_inside - of_outside) ** 2).sum(axis=1)).mean())
         contrasts.append(mean / (mean + HALF_CONTRAST))
     return contrasts
-
-
-def _coverage(masks: Sequence[Mask], size: tuple[int, ...]) -> list[Map]:
-    """Each mask on the grid of the maps: the covered part of every place, (h, w) float32."""
-    return [
-        cv2.resize(mask.to_array().astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
-        for mask in masks
-    ]
-
-
-def _fit(coverage: Map, peak: Map) -> float:
-    """Correlation in [0, 1] of a mask, blurred to the resolution of the map, with a peak."""
-    blurred = cv2.GaussianBlur(coverage, (0, 0), max(coverage.shape) / 28)
-    norm = float(np.sqrt((blurred**2).sum() * (peak**2).sum()))
-    return float((blurred * peak).sum()) / norm if norm > 0 else 0.0
