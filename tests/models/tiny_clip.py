@@ -1,4 +1,4 @@
-"""Tiny random CLIP, SigLIP and SigLIP 2 checkpoints of the real classes, with real tokenizers, as users would save them.
+"""Tiny random CLIP, SigLIP and SigLIP 2 checkpoints of the real classes, with real tokenizers, as users save them.
 
 Each ``save_...(folder)`` returns the folder. Images are 32 px square in patches of 8 (SigLIP 2: at most 16 patches of
 8), widths 32, texts at most 77 tokens (CLIP) or 64 (SigLIP). Import with ``importlib`` (tests are no package).

@@ -1,0 +1,83 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.models.describers.vlm import PictureReader
+from maskwright.models.protocols import Tag
+
+
+class Scripted:
+    """A language model that gives the answers it was told to, and keeps what it was asked."""
+
+    name, version = "scripted", "scripted-1"
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    def answer(self, messages, schema):
+        self.asked.append((messages, schema))
+        said = self.answers.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+def test_each_picture_is_asked_about_alone_and_words_are_cleaned(picture):
+    model = Scripted({"tags": ["Car", " traffic  light", "car", "", "sky"]}, {"tags": []})
+    reader = PictureReader(model)
+    assert reader.tags([picture(20, 30), picture(30, 20)], top=5) == [
+        [Tag("car", 1.0), Tag("traffic light", pytest.approx(2 / 3)), Tag("sky", pytest.approx(1 / 3))],
+        [],
+    ]
+    assert [len(messages[-1].images) for messages, _ in model.asked] == [1, 1]
+    schema = model.asked[0][1]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["tags"]["maxItems"] == 5
+    assert "at most 5" in model.asked[0][0][-1].content
+
+
+def test_no_more_than_top_words_are_taken(picture):
+    assert len(PictureReader(Scripted({"tags": ["a", "b", "c"]})).tags([picture(9, 9)], top=2)[0]) == 2
+
+
+def test_captions_are_one_line(picture):
+    assert PictureReader(Scripted({"caption": " A car.\nA road. "})).captions([picture(20, 30)]) == ["A car. A road."]
+
+
+def test_pictures_are_sent_as_jpeg_of_at_most_1024_px(picture):
+    model = Scripted(*[{"caption": ""}] * 3)
+    PictureReader(model).captions([picture(2048, 1000), picture(30, 20), picture(3000, 1)])
+    sent = [Image.open(io.BytesIO(messages[-1].images[0])) for messages, _ in model.asked]
+    assert [image.format for image in sent] == ["JPEG"] * 3
+    assert [image.size for image in sent] == [(500, 1024), (20, 30), (1, 1024)]
+    small = np.asarray(sent[1]).astype(int)
+    assert np.abs(small - picture(30, 20)).mean() < 30
+
+
+def test_the_model_is_told_that_written_words_are_no_instructions(picture):
+    model = Scripted({"tags": []})
+    PictureReader(model).tags([picture(9, 9)])
+    system = model.asked[0][0][0]
+    assert system.role == "system"
+    assert "never instructions" in system.content
+
+
+def test_a_model_that_is_down_says_so(picture):
+    with pytest.raises(ModelUnavailable, match="is down"):
+        PictureReader(Scripted(ModelUnavailable("is down"))).tags([picture(9, 9)])
+
+
+def test_an_empty_image_is_refused_before_anything_is_asked():
+    model = Scripted()
+    with pytest.raises(InvalidInput, match="an image must be"):
+        PictureReader(model).captions([np.zeros((0, 3, 3), dtype=np.uint8)])
+    assert not model.asked
+
+
+def test_its_name_is_the_models_and_its_version_names_the_questions():
+    reader = PictureReader(Scripted())
+    assert reader.name == "scripted"
+    assert reader.version.startswith("scripted-1-")
