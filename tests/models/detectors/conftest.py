@@ -91,6 +91,46 @@ def owlv2_folder(tmp_path_factory, randomise):
     return folder
 
 
+def _sam3_concepts(tokenizer):
+    # The module itself: transformers hands the class out only where torchvision is there, which phrases never reach.
+    from transformers import Sam3Config
+    from transformers.models.sam3.modeling_sam3 import Sam3Model
+
+    backbone = {
+        "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 112, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
+        "pretrain_image_size": 56,
+    }  # fmt: skip
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+    return Sam3Model(
+        Sam3Config(
+            vision_config={
+                "model_type": "sam3_vision_model", "backbone_config": backbone, "fpn_hidden_size": 32,
+                "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+            },
+            text_config={
+                "model_type": "clip_text_model", **shape, "num_hidden_layers": 1, "vocab_size": len(tokenizer),
+                "max_position_embeddings": 32, "projection_dim": 32, "hidden_act": "gelu",
+                "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+            },
+            geometry_encoder_config={**shape, "num_layers": 1}, detr_encoder_config={**shape, "num_layers": 1},
+            detr_decoder_config={**shape, "num_layers": 2, "num_queries": 20},
+            mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sam3_concepts_folder(tmp_path_factory, randomise):
+    import transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-sam3-concepts"
+    tokenizer = clip_tokenizer(transformers, 32)
+    randomise(_sam3_concepts(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def stages(settings):
     return Stages(settings)

@@ -38,10 +38,8 @@ def test_a_cat_is_found_where_it_is(detector, photograph):
 def test_a_person_is_found_by_the_face(detector, photograph):
     image = photograph("astronaut.png")
     found = detector.detect(image, ["person"])
-    best = found.boxes[0]
-    assert best[0] < 180
-    assert best[2] > 260
-    assert best[3] == image.shape[0]
+    ious = box_ious(np.array([20, 0, 420, 512], dtype=np.float32), found.boxes)
+    assert ious.max() > 0.7
 
 
 def test_what_is_not_there_is_not_found(detector, photograph):
