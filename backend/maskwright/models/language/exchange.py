@@ -76,9 +76,7 @@ def post_patiently(url: str, payload: Mapping[str, Any], headers: Mapping[str, s
         if wanted is None:
             break
         if wanted >= deadline.remaining():
-            raise ModelUnavailable(
-                f"{failure} and wants to be asked again in {wanted:.3g} s, later than the time allowed"
-            )
+            raise ModelUnavailable(f"{failure}, and is to be asked again in {wanted:g} s, after the time allowed")
         time.sleep(wanted)
     raise ModelUnavailable(f"{failure}, asked {len(_PAUSES) + 1} times")
 
