@@ -51,6 +51,18 @@ def test_patches_are_those_of_the_package(picture, shape):
     np.testing.assert_allclose(patches, expected["pixel_values"][0], atol=1e-5)
 
 
+def test_a_thin_image_of_which_only_the_centre_is_resized_is_nearly_the_same(picture):
+    from transformers import CLIPImageProcessorPil
+
+    image, said = picture(2400, 11), {"size": {"shortest_edge": 32}, "crop_size": 32}
+    package = CLIPImageProcessorPil(**said)
+    expected = package(image, return_tensors="np", input_data_format="channels_last")["pixel_values"][0]
+    found = ImageInput.of(checkpoint(**said), 32, do_center_crop=True).pixels(image)
+    levels = np.abs(found - expected) * 255 * 0.27
+    assert levels.max() < 16
+    assert levels.mean() < 0.2
+
+
 def test_a_very_thin_image_costs_no_memory(picture):
     assert ImageInput.of(checkpoint(size=224, crop_size=224, do_center_crop=True), 224).pixels(
         picture(60_000, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,7 +63,9 @@ def load_blip(checkpoint: Checkpoint, description: StageDescription, device: Com
     """Load BLIP (``Salesforce/blip-image-captioning-large``)."""
     import transformers
 
-    model = load_pretrained(transformers.BlipForConditionalGeneration, checkpoint, device)
+    # The package has no other attention for this class.
+    eager = replace(device, attention="eager")
+    model = load_pretrained(transformers.BlipForConditionalGeneration, checkpoint, eager)
     return BlipCaptioner(model, checkpoint, description, device)
 
 

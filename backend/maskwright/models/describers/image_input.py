@@ -23,6 +23,8 @@ from maskwright.models.protocols import RGB
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 _SMALLEST_STEP = 1e-5
+_MOST_RESIZED = 64
+"""Times that a resized image may be as large as what the crop keeps of it."""
 
 
 def checked(image: RGB) -> RGB:
@@ -105,12 +107,17 @@ class ImageInput:
         height, width = checked(image).shape[:2]
         rows, columns = self.resized_size(height, width)
         kept_rows, kept_columns = self.crop or (rows, columns)
-        # Only what the crop keeps is resized, so that a very thin image does not become a very large one first.
         top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
-        vertical, horizontal = height / rows, width / columns
-        box = (left * horizontal, top * vertical, (left + kept_columns) * horizontal, (top + kept_rows) * vertical)
-        box = (box[0], box[1], min(box[2], width), min(box[3], height))
-        resized = PillowImage.fromarray(image).resize((kept_columns, kept_rows), self.resample, box=box)
+        picture = PillowImage.fromarray(image)
+        if rows * columns > _MOST_RESIZED * kept_rows * kept_columns:
+            # So thin an image would first become a very large one: only its centre is resized, a few grey levels off.
+            down, right = height / rows, width / columns
+            box = (left * right, top * down, (left + kept_columns) * right, (top + kept_rows) * down)
+            box = (box[0], box[1], min(box[2], width), min(box[3], height))
+            resized = picture.resize((kept_columns, kept_rows), self.resample, box=box)
+        else:
+            resized = picture.resize((columns, rows), self.resample)
+            resized = resized.crop((left, top, left + kept_columns, top + kept_rows))
         return normalised(resized, self.scale, self.mean, self.std)
 
 
