@@ -21,7 +21,7 @@ def bert_tokenizer(transformers):
     return transformers.BertTokenizer(vocab=vocabulary, model_max_length=256)
 
 
-def clip_tokenizer(transformers, length):
+def make_clip_tokenizer(transformers, length):
     """A byte-pair encoding of CLIP's form; the end of a text has the highest number, as CLIP's pooling needs it."""
     letters = ["!", *string.ascii_lowercase, "-"]
     parts = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
@@ -60,6 +60,11 @@ def _owlv2(transformers, tokenizer):
 
 
 @pytest.fixture(scope="session")
+def clip_tokenizer():
+    return make_clip_tokenizer
+
+
+@pytest.fixture(scope="session")
 def grounding_dino_folders(tmp_path_factory, randomise):
     """Folder of a tiny checkpoint with its processor, by whether it is the MM variant."""
     import torch
@@ -84,7 +89,7 @@ def owlv2_folder(tmp_path_factory, randomise):
     from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
 
     folder = tmp_path_factory.mktemp("models") / "tiny-owlv2"
-    tokenizer = clip_tokenizer(transformers, 16)
+    tokenizer = make_clip_tokenizer(transformers, 16)
     randomise(_owlv2(transformers, tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     Owlv2ImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
@@ -125,7 +130,7 @@ def sam3_concepts_folder(tmp_path_factory, randomise):
     import transformers
 
     folder = tmp_path_factory.mktemp("models") / "tiny-sam3-concepts"
-    tokenizer = clip_tokenizer(transformers, 32)
+    tokenizer = make_clip_tokenizer(transformers, 32)
     randomise(_sam3_concepts(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

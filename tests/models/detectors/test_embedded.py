@@ -79,6 +79,15 @@ def test_the_proposal_that_fits_a_peak_gives_its_box():
     assert found.scores.tolist() == pytest.approx([0.6])
 
 
+def test_a_large_image_is_answered_in_its_own_pixels():
+    image = np.kron(np.full((120, 160, 3), 40, np.uint8), np.ones((10, 10, 1), np.uint8))
+    image[300:900, 500:1100] = (220, 60, 60)
+    ys, xs = np.mgrid[:72, :96]
+    maps = (0.6 * np.exp(-((xs - 48) ** 2 + (ys - 36) ** 2) / (2 * 15**2)))[..., None].astype(np.float32)
+    found = EmbeddedDetector(classifier=Told(maps)).detect(image, ["box"])
+    np.testing.assert_allclose(found.boxes, [[500, 300, 1100, 900]], atol=8)
+
+
 def test_without_a_proposal_the_peak_gives_its_box_and_the_threshold_is_strict():
     image = np.full((96, 96, 3), 40, np.uint8)
     maps = np.zeros((96, 96, 2), np.float32)

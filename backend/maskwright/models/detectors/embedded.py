@@ -7,8 +7,10 @@ to is not found. Its scores are the classifier's evidence, not comparable with t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,8 @@ from maskwright.models.protocols import RGB, Detections, Proposals, Proposer, Se
 from maskwright.models.stages import StageDescription
 
 REVISION = 1
+SIDE = 640
+"""Longer side in pixels to which images are reduced: none of the models inside sees more."""
 LEVEL = 0.5
 """Height of a peak at which it is boxed where no proposal fits."""
 FITTING = 0.7
@@ -55,14 +59,19 @@ class EmbeddedDetector(PhraseDetector):
 
     def find(self, image: RGB, phrases: Sequence[str]) -> Detections:
         """See ``PhraseDetector``. A box's score is the evidence at its highest place, or that of a face."""
+        small = _reduced(image)
+        found = self._find(small, phrases)
+        down, across = (whole / part for whole, part in zip(image.shape[:2], small.shape[:2], strict=True))
+        return replace(found, boxes=found.boxes * np.array([across, down, across, down], dtype=np.float32))
+
+    def _find(self, image: RGB, phrases: Sequence[str]) -> Detections:
         evidence = self._classifier.locate(image, [[phrase] for phrase in phrases])
         parts: list[Detections] = []
-        size = (image.shape[0], image.shape[1])
         places = [(index, p) for index in range(len(phrases)) for p in self._peaks(evidence.maps[..., index])]
         proposals = self._segmenter.propose(self._segmenter.encode([image])[0]) if places else _no_proposals()
         covered = coverage(proposals.masks, evidence.maps.shape[:2])
         for index, peak in places:
-            box = _box(peak, proposals, covered, size)
+            box = _box(peak, proposals, covered, (image.shape[0], image.shape[1]))
             parts.append(_one(box, float(peak.max()), index))
         for head, classes in zip(evidence.heads, evidence.head_classes, strict=True):
             index = int(classes.argmax())
@@ -72,6 +81,15 @@ class EmbeddedDetector(PhraseDetector):
 
     def _peaks(self, plane: Map) -> list[Map]:
         return [peak for peak in peaks(plane, self.thresholds.box) if peak.max() > self.thresholds.box]
+
+
+def _reduced(image: RGB) -> RGB:
+    scale = SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    reduced: RGB = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return reduced
 
 
 def _box(peak: Map, proposals: Proposals, covered: Sequence[Map], size: tuple[int, int]) -> NDArray[np.float32]:
