@@ -49,20 +49,20 @@ def clip_tokenizer():
     return CLIPTokenizer(vocab=vocab, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77)
 
 
-def siglip_tokenizer():
-    """A unigram tokenizer that ends each text in ``</s>`` as SigLIP's does."""
+def siglip_tokenizer(end="</s>", pad="</s>"):
+    """A unigram tokenizer that ends each text in an end token: SigLIP's by default, or Gemma's, as SigLIP 2's does."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0)]
+    pieces = [("<pad>", 0.0), (end, 0.0), ("<unk>", -20.0)]
     pieces += [(f"▁{word}", -3.0) for word in WORDS.split() if len(word) > 1]
     pieces += [(letter, -8.0) for letter in [*LETTERS, "▁", ".", ",", "-", "'"]]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="</s>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+        tokenizer_object=tokenizer, pad_token=pad, eos_token=end, unk_token="<unk>", model_max_length=64
     )
 
 
@@ -118,7 +118,7 @@ def save_tiny_siglip2(folder):
     """A ``Siglip2Model`` (any aspect ratio, at most 16 patches) with 2 layers."""
     import transformers
 
-    tokenizer = siglip_tokenizer()
+    tokenizer = siglip_tokenizer("<eos>", "<pad>")
     text, sizes = _siglip_parts(tokenizer)
     config = transformers.Siglip2Config(text_config=text, vision_config={**sizes, "num_patches": 16, "patch_size": 8})
     return _save(

@@ -60,7 +60,7 @@ def test_a_thin_image_of_which_only_the_centre_is_resized_is_nearly_the_same(pic
     found = ImageInput.of(checkpoint(**said), 32, do_center_crop=True).pixels(image)
     levels = np.abs(found - expected) * 255 * 0.27
     assert levels.max() < 16
-    assert levels.mean() < 0.2
+    assert levels.mean() < 0.5
 
 
 def test_a_very_thin_image_costs_no_memory(picture):

@@ -66,9 +66,20 @@ def test_large_images_are_tagged_in_tiles_and_the_tags_united(installed, checkpo
     assert {tag.word for tag in stages.tagger(checkpoint()).tags([image])[0]} == {"red", "blue"}
 
 
-def test_without_the_package_the_message_says_how_to_get_it(checkpoint, stages):
-    with pytest.raises(ModelUnavailable, match=r"package 'ram'.* not on PyPI.*pip install git\+https.*clip:, siglip:"):
+def test_without_the_package_the_message_says_where_it_comes_from_and_what_to_take_instead(checkpoint, stages):
+    with pytest.raises(ModelUnavailable, match=r"'ram' is not installed; .*recognize-anything, not from PyPI.*clip:"):
         stages.tagger(checkpoint())
+
+
+def test_a_package_that_wants_another_transformers_is_told_from_none(checkpoint, stages, tmp_path, monkeypatch):
+    (tmp_path / "ram").mkdir()
+    (tmp_path / "ram" / "__init__.py").touch()
+    (tmp_path / "ram" / "models.py").write_text("from transformers.modeling_utils import apply_chunking_to_forward")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ram", raising=False)
+    with pytest.raises(ModelUnavailable, match="cannot be imported beside this version of transformers"):
+        stages.tagger(checkpoint())
+    monkeypatch.delitem(sys.modules, "ram", raising=False)
 
 
 def test_a_package_of_another_interface_is_refused(installed, checkpoint, stages, ram_stand_in):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +27,7 @@ _CLASSES: Mapping[str, str] = MappingProxyType(
 )
 _IMAGES_PER_CALL, _TEXTS_PER_CALL = 8, 64
 _SHOWN = 60
+_PUNCTUATION = MappingProxyType(str.maketrans("", "", string.punctuation))
 
 
 class ImageTextModel:
@@ -128,8 +130,15 @@ class ImageTextModel:
         }
 
     def _text_tensors(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        # All of them were trained on lower case, but not every tokenizer file says so.
-        tokens = self._tokenizer([text.lower() for text in texts])["input_ids"]
+        # As in training, whether or not the tokenizer's file says so: lower case, SigLIP's without punctuation (not
+        # SigLIP 2's, which has Gemma's tokenizer), and both with an end token.
+        plain = [text.lower() for text in texts]
+        if self.is_sigmoid and self._tokenizer.eos_token == "</s>":  # noqa: S105 (no password)
+            plain = [text.translate(_PUNCTUATION) for text in plain]
+        tokens = [list(ids) for ids in self._tokenizer(plain)["input_ids"]]
+        if self.is_sigmoid:
+            end = self._tokenizer.eos_token_id
+            tokens = [ids if ids[-1:] == [end] else [*ids, end] for ids in tokens]
         for text, ids in zip(texts, tokens, strict=True):
             if len(ids) > self._longest:
                 shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

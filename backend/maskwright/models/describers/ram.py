@@ -1,7 +1,10 @@
 """RAM++ (Swin-L, 4,585 tags with a threshold each) on the package ``ram``, which users install themselves.
 
-The package is not on PyPI, and transformers holds no such class. Its own loader opens checkpoints as pickles and prints
-where they lie, so the network is made empty and filled here from tensors alone (Huang et al. 2023, arXiv 2310.15200).
+The package is not on PyPI, and transformers holds no such class. What its authors released calls functions that
+transformers 5 no longer has, so a copy of it that was brought to transformers 5 is needed; of that, only what
+``load_ram`` and ``RamTagger`` touch has to be as in the release. The package's own loader opens checkpoints as pickles
+and prints where they lie, so the network is made empty and filled here from tensors alone (Huang et al. 2023, arXiv
+2310.15200).
 """
 
 from __future__ import annotations
@@ -27,7 +30,11 @@ SIDE = 384
 _COMPUTED = ("relative_position_index", "attn_mask")
 """Buffers that the network computes itself, whatever a checkpoint says of them."""
 _NAMED = 3
-_INSTALL = "pip install git+https://github.com/xinyu1205/recognize-anything.git"
+_REMEDY = (
+    "it comes from github.com/xinyu1205/recognize-anything, not from PyPI, and its release is written for "
+    "transformers 4, so install a copy that was brought to transformers 5, or take a tagger that needs no such package: "
+    "clip:, siglip: or florence2:"
+)
 
 
 class RamTagger:
@@ -76,12 +83,9 @@ def load_ram(checkpoint: Checkpoint, description: StageDescription, device: Comp
     try:
         ram_plus = importlib.import_module("ram.models").ram_plus
     except (ImportError, RuntimeError, AttributeError) as error:  # versions of torchvision and timm that do not fit
-        missing = getattr(error, "name", None) or "one of its requirements"
-        raise ModelUnavailable(
-            f"model {checkpoint.uri}: the package 'ram' (Recognize Anything), which is not on PyPI, cannot be used "
-            f"({missing} cannot be imported); run '{_INSTALL}' with the versions of timm and transformers that it "
-            "asks for, or take a tagger that needs no such package: clip:, siglip: or florence2:"
-        ) from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "ram"
+        state = "is not installed" if absent else "cannot be imported beside this version of transformers"
+        raise ModelUnavailable(f"model {checkpoint.uri}: the package 'ram' {state}; {_REMEDY}") from error
     try:
         network = ram_plus(pretrained="", image_size=SIDE, vit="swin_l")
     except OSError as error:
@@ -90,9 +94,7 @@ def load_ram(checkpoint: Checkpoint, description: StageDescription, device: Comp
             "this machine; run 'hf download bert-base-uncased' where there is a connection"
         ) from error
     if not all(hasattr(network, part) for part in ("generate_tag", "tag_list", "fc")):
-        raise ModelUnavailable(
-            f"model {checkpoint.uri}: the package 'ram' that is installed has another interface; run '{_INSTALL}'"
-        )
+        raise ModelUnavailable(f"model {checkpoint.uri}: the package 'ram' here has another interface; {_REMEDY}")
     _fill(network, _tensors(checkpoint), checkpoint)
     return RamTagger(network.float().eval().requires_grad_(False).to(device.torch), description, device)
 
