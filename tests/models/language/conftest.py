@@ -14,7 +14,7 @@ CORPUS = [
 ]
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for part in m.content %}{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}{% endif %}<|end|>"
+    "{% for part in m.content %}{{ ' <image> ' if part.type == 'image' else part.text }}{% endfor %}{% endif %}<|end|>"
     "{% endfor %}<|assistant|>"
 )
 
@@ -81,6 +81,37 @@ def picture_language_folder(tmp_path_factory, randomise):
         pixels, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
         chat_template=CHAT,
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def film_language_folder(tmp_path_factory, randomise):
+    """Folder of a Qwen2.5-VL of random weights, laid out as on the hub; its processor would like torchvision."""
+    import transformers
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("language") / "tiny-qwen2.5-vl"
+    tokenizer = train_tokenizer()
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+            "bos_token_id": None, "eos_token_id": None,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32,
+            "fullatt_block_indexes": [0],
+        },
+        image_token_id=image, video_token_id=398, vision_start_token_id=397, vision_end_token_id=396,
+    )  # fmt: skip
+    randomise(transformers.Qwen2_5_VLForConditionalGeneration(config)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=56 * 56).save_pretrained(folder)
+    path = folder / "preprocessor_config.json"
+    names = {"processor_class": "Qwen2_5_VLProcessor", "image_processor_type": "Qwen2VLImageProcessor"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
     return folder
 
 

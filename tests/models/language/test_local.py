@@ -141,6 +141,26 @@ def test_a_model_that_reads_pictures_answers_about_them(picture_model):
     assert int((ids == image_token).sum()) == 4, "28 pixels in patches of 14"
 
 
+def test_a_processor_for_films_reads_pictures_where_torchvision_is_missing(stages, film_language_folder):
+    model = stages.language(f"hf:{film_language_folder}")
+    model._max_tokens = 40
+    question = PromptSet().question("presence", label="dog", images=[png(56), png(28)])
+    assert find_fault(model.answer(question.messages, question.schema), question.schema) is None
+    inputs = model._inputs(question.messages)
+    assert inputs["image_grid_thw"].tolist() == [[1, 4, 4], [1, 2, 2]]
+    assert int((inputs["input_ids"] == model._network.config.image_token_id).sum()) == 4 + 1
+
+
+def test_other_models_are_refused_by_what_they_are(tmp_path, language_folder, settings):
+    for kind, words in (("clip", "'clip', which writes no text"), ("own-code", "knows no model_type 'own-code'")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes((language_folder / "model.safetensors").read_bytes())
+        (folder / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": {"AutoConfig": "evil.Config"}}))
+        with pytest.raises(ModelUnavailable, match=words):
+            Stages(settings).language(f"hf:{folder}")
+
+
 def test_it_answers_without_pictures_too(picture_model):
     question = PromptSet().question("post-refinement", **FILLED)
     assert find_fault(picture_model.answer(question.messages, question.schema), question.schema) is None

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteriaList,
+from transformers import CONFIG_MAPPING, AutoConfig, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
 )
 
 from maskwright.errors import MaskwrightError, ModelUnavailable
@@ -26,6 +22,7 @@ from maskwright.models.device import ComputeDevice
 from maskwright.models.language.asking import AskingModel, Completion, with_schema_told
 from maskwright.models.language.budget import Usage
 from maskwright.models.language.guidance import CLOSING_TOKENS, Advancing, Guide, Restricting, Vocabulary
+from maskwright.models.language.readers import load_reader
 from maskwright.models.protocols import Message
 from maskwright.models.transformers_loading import load_pretrained
 from maskwright.store.connection import Deadline
@@ -157,15 +154,21 @@ class LocalModel(AskingModel):
 def load_local(checkpoint: Checkpoint, description: StageDescription, device: ComputeDevice) -> LocalModel:
     """Load a causal language model, or one that reads pictures where its configuration has a vision part.
 
+    Code that comes with a checkpoint is never run.
+
     Raises:
-        ModelUnavailable: If its weights or its tokenizer cannot be used.
+        ModelUnavailable: If it is another kind of model, or its weights or its tokenizer cannot be used.
     """
-    reads_pictures = "vision_config" in checkpoint.config
-    kind, reader_kind = (
-        (AutoModelForImageTextToText, AutoProcessor) if reads_pictures else (AutoModelForCausalLM, AutoTokenizer)
-    )
-    reader = reader_kind.from_pretrained(checkpoint.path, local_files_only=True)
-    network = load_pretrained(kind, checkpoint, device).to(getattr(torch, device.dtype))
+    kind = checkpoint.config.get("model_type")
+    if checkpoint.path is None or kind not in CONFIG_MAPPING:
+        raise ModelUnavailable(f"model {checkpoint.uri}: transformers knows no model_type {kind!r}")
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+    reads_pictures = "vision_config" in checkpoint.config and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    classes = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if reads_pictures else MODEL_FOR_CAUSAL_LM_MAPPING
+    if type(config) not in classes:
+        raise ModelUnavailable(f"model {checkpoint.uri}: its config.json says {kind!r}, which writes no text")
+    reader = load_reader(checkpoint.path, config, reads_pictures=reads_pictures)
+    network = load_pretrained(classes[type(config)], checkpoint, device).to(getattr(torch, device.dtype))
     try:
         return LocalModel(description.name, description.version, network, reader, device)
     except ModelUnavailable as error:
