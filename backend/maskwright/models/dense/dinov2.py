@@ -118,11 +118,12 @@ def load_dinov2(checkpoint: Checkpoint, description: StageDescription, device: C
     """
     import transformers
 
-    class UnpooledViT(transformers.ViTModel):  # type: ignore[misc]
+    class UnpooledViT:
         """DINO's checkpoints hold no pooler, and nothing here reads one."""
 
-        def __init__(self, config: Any) -> None:
-            super().__init__(config, add_pooling_layer=False)
+        @staticmethod
+        def from_pretrained(path: Any, **options: Any) -> Any:
+            return transformers.ViTModel.from_pretrained(path, add_pooling_layer=False, **options)
 
     is_vit = checkpoint.config.get("model_type") == "vit"
     model = load_pretrained(UnpooledViT if is_vit else transformers.AutoModel, checkpoint, device)

@@ -1,0 +1,97 @@
+"""Patch features that were learnt without words, of every family."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from maskwright.errors import InvalidInput
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def _makers(transformers):
+    return {
+        "dinov2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**SIZES, image_size=56, patch_size=14)),
+        "registers": lambda: transformers.Dinov2WithRegistersModel(
+            transformers.Dinov2WithRegistersConfig(**SIZES, image_size=56, patch_size=14, num_register_tokens=4)
+        ),
+        "dinov3": lambda: transformers.DINOv3ViTModel(
+            transformers.DINOv3ViTConfig(**SIZES, image_size=64, patch_size=16, num_register_tokens=4)
+        ),
+        "dino": lambda: transformers.ViTModel(
+            transformers.ViTConfig(**SIZES, image_size=64, patch_size=16), add_pooling_layer=False
+        ),
+    }
+
+
+FAMILIES = ["dinov2", "registers", "dinov3", "dino"]
+PREFIX = {"dinov2": 1, "registers": 5, "dinov3": 5, "dino": 1}
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_clip, tmp_path_factory):
+    import transformers
+
+    made = {}
+    for name, make in _makers(transformers).items():
+        made[name] = tmp_path_factory.mktemp(name)
+        tiny_clip.randomise(make()).save_pretrained(made[name])
+        (made[name] / "preprocessor_config.json").write_text(json.dumps({"resample": 3}))
+    return made
+
+
+def plain_call(name, folder, pixels):
+    import transformers
+
+    options = {"interpolate_pos_encoding": True} if name == "dino" else {}
+    model = transformers.AutoModel.from_pretrained(
+        folder, attn_implementation="eager", **({"add_pooling_layer": False} if name == "dino" else {})
+    ).eval()
+    with torch.inference_mode():
+        return model(torch.from_numpy(pixels)[None], output_attentions=True, **options)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_keys_and_attention_equal_the_plain_call(stages, folders, picture, name):
+    image = picture(50, 70)
+    loaded = stages.dense(f"dinov2:{folders[name]}")
+    plain = plain_call(name, folders[name], loaded._grid.pixels(image))
+    tokens = plain.last_hidden_state[0, PREFIX[name] :]
+    cells = (32, 45) if name in ("dinov2", "registers") else (28, 39)
+    expected = (tokens / tokens.norm(dim=1, keepdim=True)).reshape(*cells, 32)
+    np.testing.assert_allclose(loaded.features(image), expected.numpy(), atol=1e-5)
+
+    shares = plain.attentions[-1][0, :, 0, PREFIX[name] :].mean(dim=0).reshape(cells)
+    np.testing.assert_allclose(loaded.attention(image), shares.numpy(), atol=1e-6)
+    assert loaded.attention(image).sum() < 1
+
+    keys = loaded.keys(image)
+    assert keys.shape == (*cells, 32)
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=-1), 1, atol=1e-5)
+
+
+def test_keys_are_those_of_the_last_block(stages, folders, picture):
+    image = picture(48, 48)
+    loaded = stages.dense(f"dinov2:{folders['dino']}")
+    import transformers
+
+    model = transformers.ViTModel.from_pretrained(folders["dino"], add_pooling_layer=False).eval()
+    with torch.inference_mode():
+        before = model(
+            torch.from_numpy(loaded._grid.pixels(image))[None], interpolate_pos_encoding=True, output_hidden_states=True
+        ).hidden_states[-2]
+        block = model.layers[-1]
+        keys = block.attention.k_proj(block.layernorm_before(before))[0, 1:]
+    expected = (keys / keys.norm(dim=1, keepdim=True)).reshape(28, 28, -1)
+    np.testing.assert_allclose(loaded.keys(image), expected.numpy(), atol=1e-5)
+
+
+def test_a_family_without_words_says_which_ones_read(stages, folders):
+    with pytest.raises(InvalidInput, match=r"without words.*cat.*maskclip, gem or siglip"):
+        stages.dense(f"dinov2:{folders['dinov2']}").text(["cat"])
+
+
+def test_thin_images_are_seen_whole(stages, folders, picture):
+    assert stages.dense(f"dinov2:{folders['dinov2']}").features(picture(2, 300)).shape == (1, 96, 32)

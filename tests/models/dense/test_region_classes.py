@@ -1,0 +1,86 @@
+"""Regions classified by the dense features that they cover."""
+
+import numpy as np
+import pytest
+
+from maskwright.errors import InvalidInput
+from maskwright.masks import Mask
+from maskwright.models.dense.pooling import segment
+from maskwright.models.dense.region_classes import DenseRegionClassifier, class_maps
+
+WORDS = {"cat": 0, "kitten": 0, "road": 1, "background": 2, "something else": 3}
+
+
+class Planted:
+    """The left half of every image shows a cat, the right half a road, the last row neither."""
+
+    name, version = "planted", "planted-1"
+
+    def __init__(self):
+        self.looks = 0
+
+    def features(self, image):
+        self.looks += 1
+        labels = np.zeros((5, 8), dtype=int)
+        labels[:, 4:], labels[4] = 1, 2
+        return np.eye(4, dtype=np.float32)[labels]
+
+    def text(self, phrases):
+        return np.eye(4, dtype=np.float32)[[WORDS[phrase] for phrase in phrases]]
+
+
+class Shown(Planted):
+    def maps(self, image, phrases):
+        return (self.features(image) @ self.text(phrases).T).astype(np.float32)
+
+
+IMAGE = np.zeros((50, 80, 3), dtype=np.uint8)
+LEFT, RIGHT, LAST = (Mask.from_box(box, (50, 80)) for box in ((5, 5, 30, 35), (45, 5, 75, 35), (5, 41, 75, 50)))
+PHRASES = [["road"], ["kitten", "cat"]]
+
+
+def test_each_region_gets_the_class_of_what_it_covers_and_none_is_an_answer():
+    dense = Planted()
+    found = DenseRegionClassifier(dense).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
+    np.testing.assert_allclose(found, [[0, 1], [1, 0], [0, 0]], atol=1e-6)
+    assert dense.looks == 1
+
+
+def test_models_that_answer_with_maps_are_asked_for_maps():
+    found = DenseRegionClassifier(Shown()).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
+    np.testing.assert_allclose(found, [[0, 1], [1, 0], [0, 0]], atol=1e-6)
+
+
+def test_no_region_and_no_class_are_no_error():
+    classifier = DenseRegionClassifier(Planted())
+    assert classifier.classify(IMAGE, [], PHRASES).shape == (0, 2)
+    assert classifier.classify(IMAGE, [LEFT], []).shape == (1, 0)
+
+
+def test_a_class_without_words_is_refused():
+    with pytest.raises(InvalidInput, match="class 2 of 2 has no words"):
+        class_maps(Planted(), IMAGE, [["cat"], []])
+
+
+def test_semantic_instance_and_panoptic_results_of_one_look():
+    dense = Planted()
+    maps = class_maps(dense, IMAGE, PHRASES)
+    found = segment(maps, [LEFT], (50, 80), countable=[False, True], least=0.5)
+    assert dense.looks == 1
+    assert [(part.label, part.mask) for part in found.instances] == [(1, LEFT)]
+    assert [part.label for part in found.panoptic] == [1, 0]
+    assert set(np.unique(found.semantic[:35, 45:])) == {0}
+    assert set(np.unique(found.semantic[46:])) == {-1}
+
+
+@pytest.mark.parametrize("scheme", ["maskclip", "gem"])
+def test_a_real_network_classifies_regions_from_a_saved_checkpoint(stages, clip_folder, picture, scheme):
+    classifier = DenseRegionClassifier(stages.dense(f"{scheme}:{clip_folder}"))
+    image = picture(60, 80)
+    masks = [Mask.from_box((0, 0, 40, 30), (60, 80)), Mask.from_box((10, 20, 80, 60), (60, 80)), Mask.empty((60, 80))]
+    found = classifier.classify(image, masks, [["cat"], ["road", "street"], ["tree"]])
+    assert found.shape == (3, 3)
+    assert found[2].tolist() == [0, 0, 0]
+    assert (found[:2].sum(axis=1) <= 1 + 1e-6).all()
+    one_by_one = [classifier.classify(image, [mask], [["cat"], ["road", "street"], ["tree"]])[0] for mask in masks]
+    np.testing.assert_allclose(found, one_by_one, atol=1e-6)
