@@ -126,6 +126,24 @@ def test_a_question_that_is_too_long_is_refused_with_the_figures(model):
         model.answer([Message("user", "word " * 4000)], {"type": "object"})
 
 
+def test_broken_weights_and_damaged_pictures_are_no_crash(model, picture_model, monkeypatch):
+    question = PromptSet().question("presence", label="dog", images=[b"no picture"])
+    with pytest.raises(ModelUnavailable, match=r"tiny-llava failed \(UnidentifiedImageError\); see the server's log"):
+        picture_model.answer(question.messages, question.schema)
+    question = PromptSet().question("post-refinement", **FILLED)
+    monkeypatch.setattr(model._network, "forward", with_broken_numbers(model._network.forward))
+    assert find_fault(model.answer(question.messages, question.schema), question.schema) is None
+
+
+def with_broken_numbers(forward):
+    def broken(*args, **kwargs):
+        made = forward(*args, **kwargs)
+        made.logits = made.logits * float("nan")
+        return made
+
+    return broken
+
+
 def test_pictures_are_refused_by_a_model_that_reads_none(model):
     question = PromptSet().question("presence", label="dog", images=[png()])
     with pytest.raises(ModelUnavailable, match="tiny-qwen2 reads no pictures"):

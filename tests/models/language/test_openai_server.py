@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from pydantic import SecretStr
 
-from maskwright.errors import ModelUnavailable
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.openai_server import OpenAIServer
 from maskwright.models.language.prompt_sets import PromptSet
@@ -57,6 +57,19 @@ def test_a_server_that_knows_no_schema_is_asked_for_an_object_and_then_in_words(
     assert "JSON Schema" in server.requests[-1]["messages"][0]["content"]
     assert ask(model) == GOOD
     assert len(server.requests) == 4, "what the server takes is remembered"
+
+
+def test_one_schema_that_is_refused_does_not_speak_against_others(server, model):
+    def takes(body):
+        form = body.get("response_format", {}).get("json_schema", {})
+        return "minLength" not in str(form)
+
+    server.script = [server.unless(takes, "minLength is not permitted", server.says(GOOD))]
+    ask(model)
+    model.answer(question().messages, {"type": "object", "properties": {"x": {"type": "string", "minLength": 1}}})
+    ask(model)
+    forms = [request["response_format"]["type"] for request in server.requests]
+    assert forms == ["json_schema", "json_schema", "json_object", "json_schema"]
 
 
 def test_a_server_with_other_names_for_parameters_is_obeyed(server, model):
@@ -250,10 +263,19 @@ def test_the_key_goes_to_no_server_that_a_project_names(server, settings):
         assert server.headers[-1].get("Authorization") == sent
 
 
-def test_the_key_goes_to_the_server_it_is_meant_for(server):
-    server.script = [server.says(GOOD)]
-    ask(OpenAIServer("tiny", "tiny-1", "tiny", server.url, api_key="sesame"))
-    assert server.headers[0]["Authorization"] == "Bearer sesame"
+@pytest.mark.parametrize(
+    ("server_url", "key", "words"),
+    [
+        ("http://127.0.0.1:99999/v1", "", "names no port"),
+        ("http://user:pw@127.0.0.1/v1", "", "user name or password"),
+        ("http://127.0.0.1/v1", "Schlüssel", "no key has"),
+        ("http://127.0.0.1/v1", "sesame\n", "no key has"),
+    ],
+)
+def test_addresses_and_keys_that_cannot_be_are_refused_before_anything_is_sent(server_url, key, words):
+    with pytest.raises(InvalidInput, match=words) as caught:
+        OpenAIServer("m", "m-1", "m", server_url, api_key=key)
+    assert "Schl" not in str(caught.value)
 
 
 def test_threads_ask_at_the_same_time(server, model):

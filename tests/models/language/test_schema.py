@@ -41,6 +41,7 @@ def test_the_object_is_found_in_prose_fences_and_thoughts(text):
         ('{"labels": ["dog"', "holds no JSON object"),
         ('["dog"]', "holds no JSON object"),
         ('{"labels": [NaN]}', "holds no JSON object"),
+        ('{"labels": [1e999]}', "holds no JSON object"),
         (r'{"labels": ["\ud800"]}', "holds no JSON object"),
         ('{"labels": ["unicorn"]}', r'at labels\[0\]: "unicorn" is not one of the values allowed'),
         ('{"labels": "dog"}', "at labels: 'dog' is not of type 'array'"),

@@ -96,7 +96,10 @@ class Guide:
             allowed = np.arange(len(allowed)) == soonest
         mask = np.zeros(scores.shape[-1], dtype=np.bool_)  # a model's table may be longer than its vocabulary
         mask[: len(allowed)] = allowed[: len(mask)]
-        return scores.masked_fill(torch.from_numpy(~mask).to(scores.device), -torch.inf)
+        forbidden = torch.from_numpy(~mask).to(scores.device)
+        kept = scores.masked_fill(forbidden, -torch.inf)
+        # Where another rule of the model forbade all that is allowed, or its numbers are broken, any of it will do.
+        return kept if kept.max().isfinite() else torch.zeros_like(scores).masked_fill(forbidden, -torch.inf)
 
     def advance(self, token: int) -> bool:
         """Take the token that was chosen; whether the answer is complete, or has to be broken off."""

@@ -83,6 +83,13 @@ class LocalModel(AskingModel):
             raise ModelUnavailable(f"language model {self.name}: {error}") from error
         except torch.OutOfMemoryError as error:
             raise ModelUnavailable(f"language model {self.name}: {self._device.name} has too little memory") from error
+        except TimeoutError:
+            raise
+        except Exception as error:
+            # The library's own text may hold paths of this machine, so it stays in the chained exception.
+            raise ModelUnavailable(
+                f"language model {self.name} failed ({type(error).__name__}); see the server's log"
+            ) from error
         finally:
             self._lock.release()
 

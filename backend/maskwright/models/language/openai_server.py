@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from maskwright.errors import ModelUnavailable
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.answers_cache import AnswersCache, CachedModel
 from maskwright.models.language.asking import AskingModel, Completion
 from maskwright.models.language.budget import Usage, estimate_usage
@@ -19,6 +20,7 @@ from maskwright.models.protocols import Message
 from maskwright.models.uri import ModelURI
 from maskwright.settings import MEGABYTE, Settings
 from maskwright.store.connection import Deadline
+from maskwright.store.remote import parse_url
 
 if TYPE_CHECKING:
     from maskwright.models.stages import StageDescription
@@ -28,6 +30,7 @@ KEY_SERVER = "https://api.openai.com/v1"
 CACHE_FOLDER = "language"
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
 _MOST_QUOTED = 200
+_LARGEST_PORT = 65535
 
 
 class OpenAIServer(AskingModel):
@@ -41,6 +44,9 @@ class OpenAIServer(AskingModel):
         api_key: Sent as bearer token; empty = none.
         seconds: Longest time for one answer, with all its tries, even if the server hangs or sends byte after byte.
         max_tokens: Most tokens of an answer.
+
+    Raises:
+        InvalidInput: If the address is malformed, or the key cannot be one.
     """
 
     def __init__(
@@ -55,9 +61,14 @@ class OpenAIServer(AskingModel):
         max_tokens: int = 1024,
     ) -> None:
         super().__init__(name, version, seconds)
+        if (parse_url(server).port or 0) > _LARGEST_PORT:
+            raise InvalidInput(f"the address of the language model's server names no port: {server}")
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise InvalidInput("the API key of language models holds a character that no key has; copy it again")
         self._model, self._server, self._max_tokens = model, server, max_tokens
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._dialect = Dialect()
+        self._takes_schemas = False
 
     def _complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], temperature: float, deadline: Deadline
@@ -70,7 +81,9 @@ class OpenAIServer(AskingModel):
             except ModelUnavailable as error:
                 raise ModelUnavailable(f"language model {self.name}: {self._server}: {error}") from error
             if reply.status == 200:
-                self._dialect = dialect  # what it takes is asked of it from now on
+                # What it takes is asked of it from now on; but one odd schema does not speak against all others.
+                self._takes_schemas |= dialect.form == "json_schema"
+                self._dialect = replace(dialect, form="json_schema") if self._takes_schemas else dialect
                 return _completion(reply, messages)
             words = _words(reply)
             simpler = dialect.simpler(words) if reply.status in _REFUSED_FORM else None

@@ -58,8 +58,8 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             return
         try:
             value, end = decoder.raw_decode(text, place)
-            text[place:end].encode()
-            json.dumps(value, ensure_ascii=False).encode()  # refuses half a surrogate pair, which no file can hold
+            # Refuses what no file can hold: half a surrogate pair, and numbers beyond the largest.
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, RecursionError):
             continue
         yield value
