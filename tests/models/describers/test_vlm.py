@@ -1,4 +1,6 @@
+import importlib.util
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,13 @@ from PIL import Image
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.protocols import Tag
+
+_spec = importlib.util.spec_from_file_location(
+    "language_fixtures", Path(__file__).parents[1] / "language" / "conftest.py"
+)
+_language = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_language)
+picture_language_folder = _language.picture_language_folder
 
 
 class Scripted:
@@ -80,3 +89,14 @@ def test_an_empty_image_is_refused_before_anything_is_asked():
 def test_its_name_and_version_are_the_models():
     reader = PictureReader(Scripted())
     assert (reader.name, reader.version) == ("scripted", "scripted-1")
+
+
+def test_a_local_model_that_reads_pictures_is_a_tagger_by_its_uri(stages, picture_language_folder, picture):
+    uri = f"hf:{picture_language_folder}"
+    described = stages.describe("tagger", uri)
+    made = stages.tagger(uri)
+    assert (made.name, made.version) == (described.name, described.version)
+    tags = made.tags([picture(40, 60)], top=1)
+    assert len(tags) == 1
+    assert len(tags[0]) <= 1
+    assert tags == made.tags([picture(40, 60)], top=1)

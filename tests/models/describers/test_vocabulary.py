@@ -155,6 +155,35 @@ def test_words_are_read_once(models, picture, monkeypatch):
     assert not asked
 
 
+def test_words_are_read_once_for_all_processes_where_a_folder_is_given(models, picture, monkeypatch, tmp_path):
+    model, image = models("clip"), picture(20, 20)
+    first = tagger(model)
+    first.keep_vectors(tmp_path / "vectors")
+    expected = first.probabilities(image)
+    (file,) = (tmp_path / "vectors").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "texts", lambda texts: pytest.fail("read again"))
+        second = tagger(model)
+        second.keep_vectors(tmp_path / "vectors")
+        np.testing.assert_array_equal(second.probabilities(image), expected)
+    for damaged in (b"", b"junk", file.read_bytes()[:-40]):
+        file.write_bytes(damaged)
+        third = tagger(model)
+        third.keep_vectors(tmp_path / "vectors")
+        np.testing.assert_array_equal(third.probabilities(image), expected)
+    other = tagger(model, ("sky", "cat", "dog", "traffic light"))
+    other.keep_vectors(tmp_path / "vectors")
+    np.testing.assert_allclose(other.probabilities(image)[0], expected[3], atol=1e-5)
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(models, picture, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    one = tagger(models("clip"))
+    one.keep_vectors(tmp_path / "file")
+    assert one.probabilities(picture(20, 20)).shape == (4,)
+    assert "are not kept" in caplog.text
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_longer_than_the_model_reads_is_refused_with_its_length(models, kind):
     limit = 77 if kind == "clip" else 64

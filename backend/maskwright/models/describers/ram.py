@@ -32,8 +32,8 @@ _COMPUTED = ("relative_position_index", "attn_mask")
 _NAMED = 3
 _REMEDY = (
     "it comes from github.com/xinyu1205/recognize-anything, not from PyPI, and its release is written for "
-    "transformers 4, so install a copy that was brought to transformers 5, or take a tagger that needs no such package: "
-    "clip:, siglip: or florence2:"
+    "transformers 4, so install a copy that was brought to transformers 5, or take a tagger that needs no such "
+    "package: clip:, siglip: or florence2:"
 )
 
 

@@ -7,11 +7,14 @@ Large images are cut into tiles; a word's probability is the highest of any tile
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -19,11 +22,14 @@ from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
 from maskwright.models.checkpoints import Checkpoint
-from maskwright.models.describers.image_text import ImageTextModel
+from maskwright.models.describers.image_text import TEMPLATES, ImageTextModel
 from maskwright.models.describers.tiles import tiles
 from maskwright.models.device import ComputeDevice
 from maskwright.models.protocols import RGB, Tag
 from maskwright.models.stages import StageDescription
+from maskwright.store.artifacts import write_atomically
+
+_log = logging.getLogger(__name__)
 
 NEUTRAL = ("a photo.", "a picture.", "an image.")
 """Sentences that fit every image."""
@@ -77,6 +83,9 @@ class VocabularyTagger:
         self._model, self._threshold, self._own = model, threshold, dict(thresholds)
         self._lock = threading.Lock()
         self._vectors: NDArray[np.float32] | None = None
+        self._folder: Path | None = None
+        asked = repr((description.version, self.words, TEMPLATES, NEUTRAL))
+        self._content = blake2b(asked.encode(), digest_size=16).hexdigest()
 
     def extended(self, words: Sequence[str] = (), thresholds: Mapping[str, float] = _NO_THRESHOLDS) -> VocabularyTagger:
         """A tagger on the same model that knows more words (a project's labels, say) or other thresholds.
@@ -128,13 +137,48 @@ class VocabularyTagger:
             found.append([Tag(self.words[i], float(row[i])) for i in order[:top]])
         return found
 
+    def keep_vectors(self, folder: Path) -> None:
+        """Keep the words' vectors in a folder, and take them from there: on a processor they take minutes to compute.
+
+        Args:
+            folder: Made with the first vectors. A file is named by all that its vectors depend on.
+        """
+        self._folder = folder
+
     def _text_vectors(self) -> NDArray[np.float32]:
         """(words + 1, d): the vocabulary's vectors and, last, the neutral one."""
         with self._lock:
             if self._vectors is None:
-                neutral = self._model.phrases([""], NEUTRAL)
-                self._vectors = np.concatenate([self._model.phrases(self.words), neutral])
+                path = self._folder / f"{self._content}.npy" if self._folder else None
+                self._vectors = _read(path, len(self.words) + 1)
+                if self._vectors is None:
+                    neutral = self._model.phrases([""], NEUTRAL)
+                    self._vectors = np.concatenate([self._model.phrases(self.words), neutral])
+                    _write(path, self._vectors)
             return self._vectors
+
+
+def _read(path: Path | None, rows: int) -> NDArray[np.float32] | None:
+    """The vectors in a file, or None where there are none or other ones."""
+    try:
+        found = np.load(path, allow_pickle=False) if path else None
+    except (OSError, ValueError, EOFError):
+        return None
+    if found is None or found.dtype != np.float32 or found.ndim != 2 or len(found) != rows:
+        return None
+    return found if np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3) else None
+
+
+def _write(path: Path | None, vectors: NDArray[np.float32]) -> None:
+    if path is None:
+        return
+    buffer = io.BytesIO()
+    np.save(buffer, vectors, allow_pickle=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+    except (InvalidInput, OSError) as error:
+        _log.warning("vectors of a tagger's words are not kept: %s", error)
 
 
 def load_clip_tagger(checkpoint: Checkpoint, description: StageDescription, device: ComputeDevice) -> VocabularyTagger:
