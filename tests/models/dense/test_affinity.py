@@ -52,6 +52,16 @@ def test_three_objects_are_found_in_order_of_size(side):
     assert [np.array_equal(mask, labels == index) for mask, index in zip(found, (2, 3, 1), strict=True)] == [True] * 3
 
 
+def test_two_objects_of_the_same_size_and_kind_are_two_masks():
+    labels, features = scene(14, 14, (1, 1, 5, 5), (8, 8, 12, 12))
+    features[labels == 2] = features[1, 1]
+    found = mask_cut(features)
+    assert sorted(int(np.argwhere(mask)[0, 0]) for mask in found) == [1, 8]
+    assert all(mask.sum() == 16 for mask in found)
+    unlike = mask_cut(scene(14, 14, (1, 1, 5, 5), (8, 8, 12, 12))[1])
+    assert sorted(int(mask.sum()) for mask in unlike) == [16, 16]
+
+
 def test_a_cut_takes_the_object_and_not_the_background():
     labels, features = scene(10, 14, (3, 4, 7, 9), noise=0.05)
     cut = token_cut(features)

@@ -168,3 +168,18 @@ def test_features_are_unit_vectors_and_words_are_sent_to_maps(model, picture):
 def test_a_folder_that_holds_something_else_is_refused(folder, clip_folder):
     with pytest.raises(ModelUnavailable, match="vae, unet"):
         load(clip_folder)
+
+
+def test_models_with_two_text_encoders_are_refused(folder, tmp_path):
+    import json
+    import shutil
+
+    import transformers
+
+    torn = tmp_path / "xl"
+    shutil.copytree(folder, torn)
+    config = json.loads((torn / "text_encoder" / "config.json").read_text())
+    narrow = transformers.CLIPTextConfig(**{**config, "hidden_size": 16})
+    transformers.CLIPTextModel(narrow).save_pretrained(torn / "text_encoder")
+    with pytest.raises(ModelUnavailable, match="Stable Diffusion 1 and 2"):
+        load(torn)

@@ -275,4 +275,10 @@ def load_diffusion(checkpoint: Checkpoint, description: StageDescription, device
             f"model {checkpoint.uri}: not a Stable Diffusion folder with the parts vae, unet, scheduler, text_encoder "
             "and tokenizer in safetensors"
         ) from error
+    wanted, given = parts.network.config.cross_attention_dim, parts.text_encoder.config.hidden_size
+    if wanted != given:
+        raise ModelUnavailable(
+            f"model {checkpoint.uri}: its network reads texts of width {wanted}, its first encoder writes {given}; "
+            "only models with one text encoder are supported (Stable Diffusion 1 and 2)"
+        )
     return DiffusionMaps(parts, description, device)
