@@ -340,3 +340,18 @@ def test_a_model_without_weights_is_refused(tmp_path, drawn):
 def test_a_config_out_of_bounds_is_refused(field):
     with pytest.raises(InvalidInput, match="training"):
         TrainingConfig(**field)
+
+
+def test_the_played_person_sees_what_the_service_would_show(embedded, drawn):
+    image = drawn(0)
+    trainable = trainable_of(embedded)
+    (view,) = Views([image], trainable, frozen=True, budget=2**30, seed=0, mirrored=False).listed
+    pointing = begin(trainable, view, image.objects[0], None, boxes=False)
+    with torch.no_grad():
+        encoded = trainable.encode(view.pixels())
+        answer(trainable, encoded, [pointing], False)
+    (embedding,) = embedded.encode([image.pixels()])
+    shown = embedded.decode(embedding, [pointing.prompt(False)], multimask_output=True)
+    best = int(shown.predicted_iou[0].argmax())
+    mask = embedded.upsample(embedding, shown.low_res_logits[0, best]).to_array()
+    assert np.abs((trainable.share(mask) >= 0.5).astype(int) - pointing.found).mean() < 0.02
