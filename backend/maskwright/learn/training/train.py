@@ -32,7 +32,7 @@ from maskwright.models.adapters.merging import check_tensors
 from maskwright.models.protocols import Segmenter
 
 log = logging.getLogger(__name__)
-NEW_SHARE, EARLIER_SHARE = 0.5, 0.3
+NEW_SHARE, EARLIER_SHARE = 0.5, 0.4
 """Of the steps, once there are earlier images; the others keep the base's behaviour."""
 LOOKS, LEAST_BETWEEN, PATIENCE = 6, 5, 3
 """Looks at the validation images in a run, steps between two at least, and looks without a gain until it ends."""
