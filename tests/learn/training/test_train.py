@@ -279,6 +279,14 @@ def test_images_without_objects_teach_by_what_was_deleted(tiny, drawn):
     assert train(tiny("sam2"), [drawn(1), bare], QUICK).steps == 4
 
 
+@pytest.mark.parametrize(("looks", "steps"), [([0.7, 0.75, 0.74, 0.6], 25), ([0.7, 0.75, 0.74, 0.735], 30)])
+def test_training_ends_early_when_it_clearly_gets_worse_and_not_by_noise(tiny, drawn, monkeypatch, looks, steps):
+    told = iter(looks + looks[-1:] * 9)
+    monkeypatch.setattr(Validation, "__call__", lambda _: next(told))
+    images = [drawn(n) for n in range(40)]
+    assert train(tiny("sam"), images, dataclasses.replace(QUICK, steps=30)).steps == steps
+
+
 def test_validation_images_are_not_learnt_from(drawn):
     images = [drawn(n) for n in range(60)]
     learnt, validation = spared(images)
