@@ -122,7 +122,7 @@ def check_ended(project, server, number, before):
 
 def survive(project, points, seed):
     """Kill who runs a project's rounds, its server, or both, at so many seeded moments; how often which."""
-    project.learn(steps=4)
+    project.learn(steps=12)
     folder = project.settings.home / "pictures"
     folder.mkdir()
     for source, content in project.files.items():

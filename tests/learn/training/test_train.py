@@ -279,6 +279,14 @@ def test_images_without_objects_teach_by_what_was_deleted(tiny, drawn):
     assert train(tiny("sam2"), [drawn(1), bare], QUICK).steps == 4
 
 
+@pytest.mark.parametrize(("looks", "steps"), [([0.7, 0.75, 0.74, 0.6], 25), ([0.7, 0.75, 0.74, 0.735], 30)])
+def test_training_ends_early_when_it_clearly_gets_worse_and_not_by_noise(tiny, drawn, monkeypatch, looks, steps):
+    told = iter(looks + looks[-1:] * 9)
+    monkeypatch.setattr(Validation, "__call__", lambda _: next(told))
+    images = [drawn(n) for n in range(40)]
+    assert train(tiny("sam"), images, dataclasses.replace(QUICK, steps=30)).steps == steps
+
+
 def test_validation_images_are_not_learnt_from(drawn):
     images = [drawn(n) for n in range(60)]
     learnt, validation = spared(images)
@@ -340,3 +348,18 @@ def test_a_model_without_weights_is_refused(tmp_path, drawn):
 def test_a_config_out_of_bounds_is_refused(field):
     with pytest.raises(InvalidInput, match="training"):
         TrainingConfig(**field)
+
+
+def test_the_played_person_sees_what_the_service_would_show(embedded, drawn):
+    image = drawn(0)
+    trainable = trainable_of(embedded)
+    (view,) = Views([image], trainable, frozen=True, budget=2**30, seed=0, mirrored=False).listed
+    pointing = begin(trainable, view, image.objects[0], None, boxes=False)
+    with torch.no_grad():
+        encoded = trainable.encode(view.pixels())
+        answer(trainable, encoded, [pointing], False)
+    (embedding,) = embedded.encode([image.pixels()])
+    shown = embedded.decode(embedding, [pointing.prompt(False)], multimask_output=True)
+    best = int(shown.predicted_iou[0].argmax())
+    mask = embedded.upsample(embedding, shown.low_res_logits[0, best]).to_array()
+    assert np.abs((trainable.share(mask) >= 0.5).astype(int) - pointing.found).mean() < 0.02

@@ -86,3 +86,10 @@ class EmbeddedTrainable:
         size = encoded.scene.size
         on_grid = prompt.scaled(size[1] / encoded.size[1], size[0] / encoded.size[0])
         return finish_heeding(encoded.scene, logits, clicked_pixels(on_grid, size), prompt.point_labels)
+
+    def taken(self, size: tuple[int, int], fed_back: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """See ``Trainable``; the working grid is finer than the network's own."""
+        rows, columns = self.grid(size).size
+        share = cv2.resize((fed_back > 0).astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        inside: NDArray[np.bool_] = share >= 0.5
+        return inside

@@ -71,7 +71,7 @@ class Learner:
             self._put(own)
 
     def keep(self) -> None:
-        """Remember the averages as the best so far."""
+        """Remember the averages: what training comes to if it ends here."""
         self.best = {name: tensor.clone() for name, tensor in self._average.items()}
 
     def tensors(self) -> dict[str, Tensor]:

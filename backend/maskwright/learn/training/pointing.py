@@ -34,7 +34,7 @@ class Pointing:
         grid: Where the cells lie.
         box: xyxy in pixels of the image, or None.
         clicks: x, y in pixels of the image, and label.
-        found: (h, w) cells of the last answer.
+        found: (h, w) cells that are shown as the last answer: people click on what they see.
         previous: Its logits as the segmenter takes them back, or None.
     """
 

@@ -98,6 +98,12 @@ class PromptableTrainable:
         """See ``Trainable``."""
         return logits
 
+    def taken(self, size: tuple[int, int], fed_back: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """See ``Trainable``."""
+        rows, columns = self.grid(size).size
+        inside: NDArray[np.bool_] = fed_back[:rows, :columns] > 0
+        return inside
+
 
 def save_memory(encoder: nn.Module) -> None:
     """Let an encoder's blocks compute their activations again in the backward pass instead of keeping them."""

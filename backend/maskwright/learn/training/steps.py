@@ -28,7 +28,7 @@ BOXES = 0.45
 """Share of objects that are pointed at with a box first; the others with a click, for which there are three masks."""
 FED_BACK = 0.92
 """Share of answers that are given with the logits of the one before, as in service, instead of clicks alone."""
-LATE_SHARE, MOST_EARLIER = 0.2, 4
+LATE_SHARE, MOST_EARLIER = 0.5, 4
 """Share of steps whose objects have got one to so many answers before training looks at them."""
 NEGATIVES = 2
 PROMPTS = 6
@@ -90,8 +90,8 @@ def answer(trainable: Trainable, encoded: Encoded, pointings: Sequence[Pointing]
     best = answers.logits.detach()[torch.arange(len(chosen), device=chosen.device), chosen].to("cpu").numpy()
     rows, columns = trainable.grid(encoded.size).size
     for pointing, prompt, logits in zip(pointings, prompts, best, strict=True):
-        pointing.found = logits[:rows, :columns] > 0
         pointing.previous = trainable.fed_back(encoded, prompt, logits)
+        pointing.found = trainable.taken(encoded.size, pointing.previous)
     return replace(answers, logits=answers.logits[..., :rows, :columns])
 
 

@@ -32,10 +32,13 @@ from maskwright.models.adapters.merging import check_tensors
 from maskwright.models.protocols import Segmenter
 
 log = logging.getLogger(__name__)
-NEW_SHARE, EARLIER_SHARE = 0.5, 0.3
+NEW_SHARE, EARLIER_SHARE = 0.5, 0.4
 """Of the steps, once there are earlier images; the others keep the base's behaviour."""
 LOOKS, LEAST_BETWEEN, PATIENCE = 6, 5, 3
-"""Looks at the validation images in a run, steps between two at least, and looks without a gain until it ends."""
+"""Looks at the validation images in a run, steps between two at least, and worse looks in a row until it ends."""
+UNTOLD = 0.02
+"""Differences of the validation IoU that its few objects cannot tell. On 60 nuclei images it was .781 after 40 steps
+and .768 after 160; but an early average took 4.2 clicks an object to IoU .85, the last of 240 steps 3.8."""
 SMALLEST = 0.125
 """Objects smaller than this share of a cell of the logits cannot be learnt from."""
 _STEADY = 0.9
@@ -53,8 +56,8 @@ def train(
 ) -> Trained:
     """Train an adapter; the segmenter does not change.
 
-    With a frozen encoder every image is encoded once, and once mirrored. From 40 images on a few of them are spared for
-    validation, and the best moving average of the weights is what comes back.
+    With a frozen encoder every image is encoded once, and once mirrored. What comes back is the moving average of the
+    weights; from 40 images on a few of them are spared to tell when it gets worse, and the last one before that is it.
 
     Args:
         segmenter: The base, without an adapter.
@@ -196,14 +199,14 @@ class _Run:
             return self._base.encode(view.pixels())
 
     def _look(self, state: Progress) -> None:
-        """Measure the averages, and keep them if they are the best so far or cannot be measured."""
+        """Measure the averages, and keep them unless they are clearly worse than the best so far."""
         found: float | None = None
         if self._validate is not None:
             with self._learner.averaged():
                 found = self._validate()
-        if found is None or state.best is None or found > state.best:
+        if found is None or state.best is None or found > state.best - UNTOLD:
             self._learner.keep()
-            state.best, state.stale = found, 0
+            state.best, state.stale = found if state.best is None else max(found or 0.0, state.best), 0
         else:
             state.stale += 1
         state.curve.append({"step": state.step, "loss": state.loss if state.step else None, "validation_iou": found})

@@ -98,6 +98,10 @@ class Trainable(Protocol):
         """(h, w) logits of the answer to a prompt as the next prompt's ``mask_input``."""
         ...
 
+    def taken(self, size: tuple[int, int], fed_back: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """The cells of an image of (H, W) pixels that lie in what a person is shown of fed back logits."""
+        ...
+
     def encoder(self) -> nn.Module:
         """The image encoder inside the network."""
         ...

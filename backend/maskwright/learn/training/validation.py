@@ -18,7 +18,7 @@ from maskwright.learn.training.views import View, Views
 LEAST_IMAGES = 40
 """With fewer images none is spared: what can be told by a handful is noise, and training needs them more."""
 SHARE, MOST = 0.15, 8
-OBJECTS = 6
+OBJECTS, CLICKS = 6, 3
 
 
 def spared(images: Sequence[TrainingImage]) -> tuple[list[TrainingImage], list[TrainingImage]]:
@@ -33,7 +33,9 @@ def spared(images: Sequence[TrainingImage]) -> tuple[list[TrainingImage], list[T
 
 @dataclass(eq=False)
 class Validation:
-    """Measures a learner: mean IoU of its answers to tight boxes and to clicks at the centre, in equal parts.
+    """Measures a learner: mean IoU of its answers to tight boxes, to one click and to three, in equal parts.
+
+    Clicks lie at the centre of what is wrong.
 
     Attributes:
         trainable: The learner.
@@ -64,7 +66,11 @@ class Validation:
             pointings = [begin(self.trainable, view, things[i], None, boxes=boxes) for i in order]
             answer(self.trainable, encoded, pointings, False)
             found += [_iou(pointing) for pointing in pointings]
-        return found
+        for _ in range(CLICKS - 1):
+            for pointing in pointings:
+                pointing.click(None)
+            answer(self.trainable, encoded, pointings, True)
+        return found + [_iou(pointing) for pointing in pointings]
 
 
 def _iou(pointing: Pointing) -> float:
