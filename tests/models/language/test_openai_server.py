@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
 import pytest
-from pydantic import SecretStr
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.budget import Budget, BudgetedModel
@@ -252,13 +251,10 @@ def test_by_uri_the_answer_is_kept_and_asked_once(server, settings):
 
 
 def test_the_key_goes_to_no_server_that_a_project_names(server, settings):
-    class Keyed(Settings):
-        language_api_key: SecretStr = SecretStr("sesame")
-        language_server: str = ""
-
     server.script = [server.says(GOOD)]
     for named, sent in (("", None), ("https://elsewhere.example/v1", None), (f"{server.url}/", "Bearer sesame")):
-        keyed = Keyed(home=settings.home / (sent or "none"), language_server=named, _env_file=None)
+        home = settings.home / (sent or "none")
+        keyed = Settings(home=home, language_api_key="sesame", language_server=named, _env_file=None)
         ask(Stages(keyed).language(f"openai:tiny@{server.url}"), caption=named)
         assert server.headers[-1].get("Authorization") == sent
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
-
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.answers_cache import AnswersCache, CachedModel
 from maskwright.models.language.asking import AskingModel, Completion
@@ -18,15 +16,13 @@ from maskwright.models.language.exchange import Reply, post_patiently
 from maskwright.models.language.schema import InvalidAnswer
 from maskwright.models.protocols import Message
 from maskwright.models.uri import ModelURI
-from maskwright.settings import MEGABYTE, Settings
+from maskwright.settings import Settings
 from maskwright.store.connection import Deadline
 from maskwright.store.remote import parse_url
 
 if TYPE_CHECKING:
     from maskwright.models.stages import StageDescription
 
-KEY_SERVER = "https://api.openai.com/v1"
-"""Where the key goes unless the operator names another server: a project may name any server, and must not get it."""
 CACHE_FOLDER = "language"
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
 _MOST_QUOTED = 200
@@ -97,21 +93,17 @@ def connect(uri: ModelURI, description: StageDescription, settings: Settings) ->
 
     The API key goes to the server that the operator set for it and to no other.
     """
-    # The lead adds these fields to the settings; until then each has its default.
-    key: SecretStr = getattr(settings, "language_api_key", SecretStr(""))
-    key_server: str = getattr(settings, "language_server", "") or KEY_SERVER
+    holds_key = uri.server == settings.language_server.rstrip("/")
     server = OpenAIServer(
         description.name,
         description.version,
         uri.location,
         uri.server,
-        api_key=key.get_secret_value() if uri.server == key_server.rstrip("/") else "",
-        seconds=getattr(settings, "language_timeout_s", 30.0),
-        max_tokens=getattr(settings, "language_max_tokens", 1024),
+        api_key=settings.language_api_key.get_secret_value() if holds_key else "",
+        seconds=settings.language_timeout_s,
+        max_tokens=settings.language_max_tokens,
     )
-    return CachedModel(
-        server, AnswersCache(settings.home / CACHE_FOLDER, getattr(settings, "language_cache_bytes", 64 * MEGABYTE))
-    )
+    return CachedModel(server, AnswersCache(settings.home / CACHE_FOLDER, settings.language_cache_bytes))
 
 
 def _completion(reply: Reply, messages: Sequence[Message]) -> Completion:
