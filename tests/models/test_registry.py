@@ -292,7 +292,8 @@ def test_online_a_missing_model_is_fetched_without_pickles_and_then_loaded(
     before = online.describe("sam:someone/tiny")
     assert asked == []
     segmenter = online.segmenter("sam:someone/tiny")
-    assert asked == [("someone/tiny", "main", ("*.safetensors", "*.safetensors.index.json", "*.json"))]
+    fetched = ("*.safetensors", "*.json", "*merges.txt", "*vocab.txt", "*.model", "*.jinja")
+    assert asked == [("someone/tiny", "main", fetched)]
     assert online.describe("sam:someone/tiny").version == segmenter.version != before.version
 
 

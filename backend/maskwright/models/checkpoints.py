@@ -21,11 +21,13 @@ PACKAGED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 _SAMPLE_BLOCKS = 256
 _SAMPLE_BYTES = 64 * 1024
 _CONFIG = "config.json"
+_PIPELINE = "model_index.json"
+"""Of a diffusion model: names the folders beside it, each a model or a tokenizer of its own."""
+_READ_BESIDE = ("*.json", "*merges.txt", "*vocab.txt", "*.model", "*.jinja")
+"""What configurations, processors and tokenizers are made of."""
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
-_FETCHED = ["*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "*.model", "*.jinja"]
-"""Weights, configurations and what tokenizers read; never a pickle or code."""
 _GATED_HINT = "; if access is restricted, accept its terms on the hub and log in with 'hf auth login' first"
 
 
@@ -101,7 +103,13 @@ def locate(uri: ModelURI, fingerprints: Fingerprints) -> Checkpoint:
     cached = _cached_snapshot(uri)
     if cached is None:
         return Checkpoint(uri, None, f"revision:{_revision(uri)}")
-    return Checkpoint(uri, cached, f"commit:{cached.name}", _read_json(cached / _CONFIG), _read_processor(cached))
+    return Checkpoint(
+        uri,
+        cached,
+        f"commit:{cached.name}",
+        _read_json(_config_of(cached) or cached / _CONFIG),
+        _read_processor(cached),
+    )
 
 
 def fetch(checkpoint: Checkpoint, fingerprints: Fingerprints, *, offline: bool) -> Checkpoint:
@@ -124,7 +132,7 @@ def fetch(checkpoint: Checkpoint, fingerprints: Fingerprints, *, offline: bool) 
         huggingface_hub.snapshot_download(
             uri.location,
             revision=_revision(uri),
-            allow_patterns=_FETCHED,
+            allow_patterns=["*.safetensors", *_READ_BESIDE],
         )
     except errors.GatedRepoError as error:
         raise ModelUnavailable(
@@ -161,7 +169,8 @@ def _locate_file(uri: ModelURI, fingerprints: Fingerprints) -> Checkpoint:
 def _locate_folder(uri: ModelURI, folder: Path, fingerprints: Fingerprints) -> Checkpoint:
     if not folder.is_dir():
         raise ModelUnavailable(f"model {uri}: no such folder; give a folder that holds {_CONFIG} and {_WEIGHTS}")
-    if not (folder / _CONFIG).is_file():
+    config = _config_of(folder)
+    if config is None:
         raise ModelUnavailable(f"model {uri}: the folder holds no {_CONFIG}")
     if not _has_weights(folder):
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt*"))
@@ -171,28 +180,40 @@ def _locate_folder(uri: ModelURI, folder: Path, fingerprints: Fingerprints) -> C
         )
     digest = hashlib.blake2b(digest_size=16)
     try:
-        for path in sorted([*folder.glob("*.safetensors"), *(folder / name for name in (_CONFIG, *_PROCESSOR_FILES))]):
-            if path.is_file():
-                digest.update(f"{path.name}={fingerprints.of(path)};".encode())
+        for path in sorted(_files_of(folder)):
+            digest.update(f"{path.relative_to(folder)}={fingerprints.of(path)};".encode())
     except OSError as error:
         raise ModelUnavailable(f"model {uri}: its files cannot be read ({error.strerror})") from error
-    return Checkpoint(
-        uri, folder, f"folder:{digest.hexdigest()}", _read_json(folder / _CONFIG), _read_processor(folder)
-    )
+    return Checkpoint(uri, folder, f"folder:{digest.hexdigest()}", _read_json(config), _read_processor(folder))
 
 
 def _cached_snapshot(uri: ModelURI) -> Path | None:
     """Folder of the hub's local cache that holds this revision wholly, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(uri.location, _CONFIG, revision=_revision(uri))
-    if not isinstance(config, str) or not _has_weights(Path(config).parent):
-        return None
-    return Path(config).parent
+    for name in (_CONFIG, _PIPELINE):
+        config = try_to_load_from_cache(uri.location, name, revision=_revision(uri))
+        if isinstance(config, str) and _has_weights(Path(config).parent):
+            return Path(config).parent
+    return None
+
+
+def _config_of(folder: Path) -> Path | None:
+    return next((folder / name for name in (_CONFIG, _PIPELINE) if (folder / name).is_file()), None)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Everything that changes what a model answers."""
+    depths = ("", "*/") if (folder / _PIPELINE).is_file() else ("",)
+    patterns = ("*.safetensors", *_READ_BESIDE)
+    return [path for depth in depths for one in patterns for path in folder.glob(depth + one) if path.is_file()]
 
 
 def _has_weights(folder: Path) -> bool:
     """Whether a folder holds safetensors weights with every shard that its index names."""
+    if (folder / _PIPELINE).is_file():
+        models = [config.parent for config in folder.glob(f"*/{_CONFIG}")]
+        return bool(models) and all(any(model.glob("*.safetensors")) for model in models)
     if (folder / _WEIGHTS).is_file():
         return True
     shards = set(_read_json(folder / _WEIGHTS_INDEX).get("weight_map", {}).values())
