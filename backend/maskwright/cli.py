@@ -16,6 +16,7 @@ from maskwright import (
     cli_export,
     cli_images,
     cli_import,
+    cli_models,
     cli_precompute,
     cli_rounds,
     cli_simulate,
@@ -92,6 +93,7 @@ cli_rounds.register(app)
 cli_train.register(app)
 cli_train_base.register(app)
 cli_worker.register(app)
+cli_models.register(app)
 cli_doctor.register(app)
 
 

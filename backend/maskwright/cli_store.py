@@ -44,6 +44,7 @@ def purge(
     What was there is still known (numbers, times, the reason); its content is overwritten. Run `maskwright sync`
     before, so that nothing comes in later; backups made earlier and the platform itself are not reached.
     """
+    from maskwright.models.language.answers_cache import kept_answers
     from maskwright.store.purge import purge_annotator, purge_image
 
     if (image is None) == (annotator is None):
@@ -79,6 +80,7 @@ def purge(
             (settings.home / picture).unlink(missing_ok=True)
         for measured in settings.home.glob("rounds/*/measured/*"):  # by checksums of images; rounds measure anew
             measured.unlink(missing_ok=True)
+        kept_answers(settings).clear()  # what was asked about erased images cannot be told from the rest
     finally:
         store.close()
     typer.echo(f"erased: {_describe(done)}")

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     )
     training_threads: int = Field(0, ge=0, description="Threads that a worker's training may use; 0 = half the cores.")
 
+    tagger: str = Field("embedded", description="Model URI of the tagger, which reads words off images.")
+    captioner: str = Field("none", description="Model URI of the captioner, which reads a sentence off images.")
+    language: str = Field("none", description="Model URI of the language model that suggests classes.")
+    detector: str = Field("embedded", description="Model URI of the detector, which finds what phrases name.")
+    dense: str = Field("none", description="Model URI of the dense features, by which pixels support classes.")
+
     language_api_key: SecretStr = Field(SecretStr(""), description="Secret of the language model's server.")
     language_server: str = Field(
         "https://api.openai.com/v1", description="The only server that is sent language_api_key: its base URL."

@@ -225,7 +225,7 @@ def test_another_commit_is_another_version(registry, tiny_folders, empty_cache):
 def test_a_download_cut_short_does_not_count_as_cached(registry, tiny_folders, empty_cache, no_network):
     root = fill_cache(empty_cache, "someone/tiny", tiny_folders["sam"])
     (root / "snapshots" / ("a" * 40) / "model.safetensors").unlink()
-    with pytest.raises(ModelUnavailable, match="not in this machine's cache"):
+    with pytest.raises(ModelUnavailable, match="are not on this machine"):
         registry.segmenter("sam:someone/tiny")
 
 
@@ -233,15 +233,15 @@ def test_offline_the_message_says_exactly_what_to_fetch(registry, empty_cache, n
     with pytest.raises(ModelUnavailable) as caught:
         registry.segmenter("sam:facebook/sam-vit-base@v1")
     assert str(caught.value) == (
-        "model sam:facebook/sam-vit-base@v1: facebook/sam-vit-base at revision 'v1' is not in this machine's cache, "
-        "and the model hub is switched off here; run 'hf download facebook/sam-vit-base --revision v1' where there is "
-        "a connection, or give a folder that holds the model: sam:/path/to/folder"
+        "model sam:facebook/sam-vit-base@v1: weights of facebook/sam-vit-base at revision 'v1' are not on this "
+        "machine, and the model hub is switched off here; run 'maskwright models pull sam:facebook/sam-vit-base@v1' "
+        "where the hub can be reached, or give a folder that holds the model: sam:/path/to/folder"
     )
     assert registry.describe("sam:facebook/sam-vit-base@v1").version.startswith("sam-vit-base-")
 
 
 def test_offline_a_restricted_model_s_message_speaks_of_access(registry, empty_cache, no_network):
-    with pytest.raises(ModelUnavailable, match=r"hf download facebook/sam3 --revision main.*accept its terms"):
+    with pytest.raises(ModelUnavailable, match=r"maskwright models pull sam3:facebook/sam3'.*accept its terms"):
         registry.segmenter("sam3:facebook/sam3")
 
 
@@ -260,8 +260,8 @@ def hub_error(name):
         ("GatedRepoError", "access to facebook/sam3 is restricted; accept its terms on the hub"),
         ("RepositoryNotFoundError", "the hub knows no model 'facebook/sam3'"),
         ("RevisionNotFoundError", "has no revision 'main'"),
-        ("LocalEntryNotFoundError", "cannot be reached; run 'hf download"),
-        ("HfHubHTTPError", "cannot be reached; run 'hf download"),
+        ("LocalEntryNotFoundError", "cannot be reached; run 'maskwright models pull sam3:facebook/sam3'"),
+        ("HfHubHTTPError", "cannot be reached; run 'maskwright models pull sam3:facebook/sam3'"),
     ],
 )
 def test_online_each_refusal_of_the_hub_has_its_own_message(error, message, settings, empty_cache, monkeypatch):

@@ -1,12 +1,14 @@
 """Models of the stages by URI: loaded once, named before they are loaded, refused with what to do."""
 
+import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from maskwright.errors import InvalidInput, ModelUnavailable
-from maskwright.models.stages import STAGES, Stages
+from maskwright.models.stages import STAGES, StageFamily, Stages
 from maskwright.models.uri import ROLES
 
 
@@ -41,7 +43,7 @@ def test_a_model_is_named_before_it_is_loaded(stages):
 
 
 def test_one_that_is_not_on_this_machine_says_what_to_do(stages):
-    with pytest.raises(ModelUnavailable, match="IDEA-Research/grounding-dino-tiny at revision 'main' is not in"):
+    with pytest.raises(ModelUnavailable, match="IDEA-Research/grounding-dino-tiny at revision 'main' are not on"):
         stages.detector("grounding-dino:IDEA-Research/grounding-dino-tiny")
 
 
@@ -53,3 +55,51 @@ def test_nothing_is_no_model(stages):
 def test_the_embedded_models_take_no_location(stages):
     with pytest.raises(InvalidInput, match="takes nothing after it here"):
         stages.tagger("embedded:/w.safetensors")
+
+
+def test_what_tags_and_captions_is_loaded_once(settings):
+    made = []
+    family = StageFamily("builtins", "object")
+    stages = Stages(settings, families={("tagger", "embedded"): family, ("captioner", "blip"): family})
+    stages._load = lambda role, uri: made.append(role) or object()  # type: ignore[method-assign]
+    assert stages.model("tagger", "embedded") is stages.model("tagger", "embedded")
+    stages.model("captioner", "blip:o/n")
+    assert made == ["tagger", "captioner"]
+    shared = Stages(settings)
+    shared._load = lambda role, uri: made.append(role) or object()  # type: ignore[method-assign]
+    assert shared.tagger("florence2:o/n") is shared.captioner("florence2:o/n")
+    assert shared.tagger("hf:o/n") is shared.captioner("hf:o/n")
+    assert shared.language("hf:o/n") is not shared.tagger("hf:o/n")
+
+
+def test_a_detector_misses_less_where_a_later_step_refuses_what_is_wrong(stages):
+    usual, recalling = stages.detector("embedded"), stages.detector("embedded", recall=True)
+    assert (usual.thresholds.box, recalling.thresholds.box) == (0.25, 0.18)
+    assert usual.version != recalling.version
+
+
+@pytest.fixture(scope="module")
+def tiny_clip_folder(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("tiny_clip", Path(__file__).with_name("tiny_clip.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.save_tiny_clip(tmp_path_factory.mktemp("clip"))
+
+
+def test_the_words_vectors_are_kept_under_the_home_folder(tiny_clip_folder, settings, picture, monkeypatch):
+    monkeypatch.setattr("maskwright.models.describers.vocabulary.common_words", lambda: ("dog", "road"))
+    first = Stages(settings).tagger(f"clip:{tiny_clip_folder}")
+    answer = first.tags([picture(20, 30)])
+    assert len(list((settings.home / "tag-vectors").glob("*.npy"))) == 1
+    again = Stages(settings).tagger(f"clip:{tiny_clip_folder}")
+    monkeypatch.setattr(again._model, "phrases", None)
+    assert again.tags([picture(20, 30)]) == answer
+
+
+def test_every_way_of_reading_clip_s_patches_loads_by_uri(stages, tiny_clip_folder, picture):
+    image = picture(40, 40)
+    maps = [
+        stages.dense(f"{scheme}:{tiny_clip_folder}").features(image)
+        for scheme in ("maskclip", "gem", "sclip", "naclip", "clearclip")
+    ]
+    assert len({plane.tobytes() for plane in maps}) == 5

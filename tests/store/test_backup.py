@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from maskwright import cli_store
 from maskwright.errors import InvalidInput, TooLarge
+from maskwright.models.language.answers_cache import kept_answers
+from maskwright.settings import Settings
 from maskwright.store.backup import write_backup
 from maskwright.store.corrections import CorrectionsStore, Event, ImageFacts, Proposal, open_store
 from maskwright.store.database import Database, StoreDamaged
@@ -342,9 +344,11 @@ def test_purge_asks_before_it_erases(command, home):
     measured = home / "rounds" / "1" / "measured" / "m.jsonl"
     measured.parent.mkdir(parents=True)
     measured.write_text("checksums")
+    kept_answers(Settings(home=home, _env_file=None)).put("0" * 32, {"caption": "what the image showed"})
     done = command("purge", "--image", "/data/upload/7/1.png", "--project", "7", answer="y\n")
     assert done.exit_code == 0
     assert not measured.exists()
+    assert not list((home / "language").iterdir())
     assert [one["id"] for one in documents(home)] == [2]
     assert "nothing matches" in command("purge", "--annotator", "nobody").output
     for wrong in (

@@ -241,16 +241,16 @@ def _revision(uri: ModelURI) -> str:
 
 
 def _command(uri: ModelURI) -> str:
-    return f"hf download {uri.location} --revision {_revision(uri)}"
+    return f"maskwright models pull {uri}"
 
 
 def _not_cached(uri: ModelURI) -> str:
-    return f"model {uri}: {uri.location} at revision {_revision(uri)!r} is not in this machine's cache"
+    return f"model {uri}: weights of {uri.location} at revision {_revision(uri)!r} are not on this machine"
 
 
 def _remedy(uri: ModelURI) -> str:
     gated = _GATED_HINT if uri.scheme == "sam3" else ""
     return (
-        f"; run '{_command(uri)}' where there is a connection{gated}, "
+        f"; run '{_command(uri)}' where the hub can be reached{gated}, "
         f"or give a folder that holds the model: {uri.scheme}:/path/to/folder"
     )

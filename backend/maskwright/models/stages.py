@@ -10,18 +10,32 @@ import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from maskwright.errors import InvalidInput, MaskwrightError, ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint, Fingerprints, fetch, locate
 from maskwright.models.device import ComputeDevice, bound_threads, choose_device
+from maskwright.models.language.answers_cache import CachedModel, kept_answers
+from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import Captioner, DenseFeatures, Detector, LanguageModel, Tagger
 from maskwright.models.uri import ModelURI, Role, parse_model_uri
 from maskwright.settings import Settings
+
+VECTORS_FOLDER = "tag-vectors"
+"""Below the home folder."""
+
+
+@runtime_checkable
+class KeepsVectors(Protocol):
+    """A model that computes vectors of many words once, and keeps them in a folder."""
+
+    def keep_vectors(self, folder: Path) -> None:
+        """Name the folder."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,9 @@ STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
         ),
         ("dense", "maskclip"): StageFamily(f"{_P}.maskclip", "load_maskclip", _CLIP),
         ("dense", "gem"): StageFamily(f"{_P}.gem", "load_gem", _CLIP),
+        ("dense", "sclip"): StageFamily(f"{_P}.gem", "load_sclip", _CLIP),
+        ("dense", "naclip"): StageFamily(f"{_P}.gem", "load_naclip", _CLIP),
+        ("dense", "clearclip"): StageFamily(f"{_P}.gem", "load_clearclip", _CLIP),
         ("dense", "siglip"): StageFamily(f"{_P}.siglip", "load_siglip_dense", _SIGLIP),
         ("dense", "dinov2"): StageFamily(
             f"{_P}.dinov2", "load_dinov2", frozenset({"dinov2", "dinov2_with_registers", "dinov3_vit", "vit"})
@@ -106,8 +123,14 @@ STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
 """Family of each role and scheme. Language models that read pictures also tag and caption; see ``describers.vlm``."""
 
 
+_Key = tuple[StageFamily, str, bool]
+
+
 class Stages:
     """Loads models of stages and keeps them. Safe under threads; one per process.
+
+    A model that plays two parts (Florence-2 tags and captions) is one object. Answers of language models that take long
+    are kept under the home folder, and so are the vectors of a tagger's words.
 
     Args:
         settings: Device, threads, home, and whether the hub may be asked.
@@ -118,7 +141,8 @@ class Stages:
         self._settings = settings
         self._families = families
         self._fingerprints = Fingerprints()
-        self._loads: dict[tuple[Role, str], Future[Any]] = {}
+        self._loads: dict[_Key, Future[Any]] = {}
+        self._answers = kept_answers(settings)
         self._lock = threading.Lock()
 
     def tagger(self, uri: str) -> Tagger:
@@ -133,9 +157,15 @@ class Stages:
         """See ``model``."""
         return cast(LanguageModel, self.model("language", uri))
 
-    def detector(self, uri: str) -> Detector:
-        """See ``model``."""
-        return cast(Detector, self.model("detector", uri))
+    def detector(self, uri: str, *, recall: bool = False) -> Detector:
+        """See ``model``.
+
+        Args:
+            uri: Names it.
+            recall: Miss less and be wrong more often, for where a later step refuses what is wrong.
+        """
+        made = self.model("detector", uri)
+        return cast(Detector, made.for_recall() if recall else made)
 
     def dense(self, uri: str) -> DenseFeatures:
         """See ``model``."""
@@ -149,7 +179,7 @@ class Stages:
             ModelUnavailable: If the model cannot be had or loaded; the message says why and what to do.
         """
         parsed = self._parsed(role, uri)
-        key = role, str(parsed)
+        key = self._key(role, parsed)
         with self._lock:
             future = self._loads.get(key)
             mine = future is None
@@ -176,10 +206,13 @@ class Stages:
         """
         parsed = self._parsed(role, uri)
         with self._lock:
-            future = self._loads.get((role, str(parsed)))
+            future = self._loads.get(self._key(role, parsed))
         if future is not None and future.done() and future.exception() is None:
             made = future.result()
             return StageDescription(made.name, made.version)
+        if is_reader(role, parsed.scheme):
+            language = self.describe("language", uri)
+            return replace(language, version=f"{language.version}-{PromptSet().version}")
         family = self._family(role, parsed)
         if parsed.kind in ("none", "packaged"):
             made = self.model(role, uri)  # they load nothing before they are asked
@@ -196,28 +229,32 @@ class Stages:
             raise InvalidInput(f"{role} {uri!r}: '{parsed.scheme}' takes nothing after it here")
         return parsed
 
+    def _key(self, role: Role, uri: ModelURI) -> _Key:
+        return self._family(role, uri), str(uri), is_reader(role, uri.scheme)
+
     def _family(self, role: Role, uri: ModelURI) -> StageFamily:
-        if role in ("tagger", "captioner") and uri.scheme in ("hf", "openai"):
+        if is_reader(role, uri.scheme):
             return self._families["language", uri.scheme]
         return self._families[role, uri.scheme]
 
     def _load(self, role: Role, uri: ModelURI) -> Any:
         family = self._family(role, uri)
         try:
-            if role in ("tagger", "captioner") and uri.scheme in ("hf", "openai"):
+            if is_reader(role, uri.scheme):
                 describer = importlib.import_module(f"{_D}.vlm")
                 return describer.PictureReader(self.language(str(uri)))
             loader = getattr(importlib.import_module(family.module), family.loader)
             if uri.kind in ("none", "packaged"):
                 return loader()
             if uri.kind == "server":
-                return loader(uri, _described(uri, uri.server, family.revision), self._settings)
+                server = loader(uri, _described(uri, uri.server, family.revision), self._settings)
+                return CachedModel(server, self._answers)
             device = choose_device(self._settings)
             found = locate(uri, self._fingerprints)
             family.describe(found, device)  # refuses another family's folder before anything is downloaded
             checkpoint = fetch(found, self._fingerprints, offline=self._settings.offline)
             bound_threads(self._settings)
-            return loader(checkpoint, family.describe(checkpoint, device), device)
+            return self._kept(role, loader(checkpoint, family.describe(checkpoint, device), device))
         except MaskwrightError:
             raise
         except Exception as error:
@@ -225,6 +262,19 @@ class Stages:
             raise ModelUnavailable(
                 f"{role} {uri} could not be loaded ({type(error).__name__}); see the server's log"
             ) from error
+
+    def _kept(self, role: Role, made: Any) -> Any:
+        """A model whose slow work is kept under the home folder."""
+        if role == "language":
+            return CachedModel(made, self._answers)
+        if isinstance(made, KeepsVectors):
+            made.keep_vectors(self._settings.home / VECTORS_FOLDER)
+        return made
+
+
+def is_reader(role: Role, scheme: str) -> bool:
+    """Whether a language model that reads pictures plays the part."""
+    return role in ("tagger", "captioner") and scheme in ("hf", "openai")
 
 
 def _described(uri: ModelURI, content: str, revision: int) -> StageDescription:

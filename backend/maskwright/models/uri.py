@@ -43,6 +43,9 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "owlv2": "hub",
         "maskclip": "hub",
         "gem": "hub",
+        "sclip": "hub",
+        "naclip": "hub",
+        "clearclip": "hub",
         "dinov2": "hub",
         "diffusion": "hub",
     }
@@ -60,7 +63,7 @@ ROLES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         "captioner": ("none", "blip", "blip2", "florence2", "hf", "openai"),
         "language": ("none", "sentence-matcher", "hf", "openai"),
         "detector": ("embedded", "grounding-dino", "owlv2", "sam3"),
-        "dense": ("none", "maskclip", "gem", "siglip", "dinov2", "diffusion"),
+        "dense": ("none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "dinov2", "diffusion"),
     }
 )  # fmt: skip
 """Schemes that can play each part, the default first."""
@@ -125,9 +128,15 @@ def is_path(location: str) -> bool:
     return location.startswith(("/", "./", "../", "~")) or location in (".", "..")
 
 
+def known_form(scheme: str, role: Role = "segmenter") -> str:
+    """How the models of a scheme are named for a part."""
+    kind = SCHEMES[scheme]
+    return scheme if kind == "packaged" and role != "segmenter" else f"{scheme}{_FORMS[kind]}"
+
+
 def known_forms(role: Role = "segmenter") -> str:
     """The forms of every scheme that can play a part, for error messages and help texts."""
-    return ", ".join(f"{scheme}{_FORMS[SCHEMES[scheme]]}" for scheme in ROLES[role])
+    return ", ".join(known_form(scheme, role) for scheme in ROLES[role])
 
 
 def parse_model_uri(text: str, role: Role = "segmenter") -> ModelURI:

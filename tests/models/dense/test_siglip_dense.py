@@ -60,14 +60,18 @@ def test_siglip_2_takes_patches_of_any_grid(stages, folders, plain, picture):
     np.testing.assert_allclose(loaded.features(image), expected.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_phrases_are_lower_case_and_padded_to_full_length(stages, folders, plain, family):
-    from transformers import AutoTokenizer
+@pytest.mark.parametrize(
+    ("family", "sentence"),
+    [("siglip", "this is a photo of street light"), ("siglip2", "this is a photo of street light.")],
+)
+def test_phrases_are_lower_case_with_an_end_and_padded_to_full_length(stages, folders, plain, family, sentence):
+    from transformers import PreTrainedTokenizerFast
 
-    tokens = AutoTokenizer.from_pretrained(folders[family])(
-        ["this is a photo of street light."], padding="max_length", max_length=64, return_tensors="pt"
-    )
-    expected = plain[family].get_text_features(tokens["input_ids"]).pooler_output[0]
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folders[family])
+    tokens = [one for one in tokenizer(sentence)["input_ids"] if one != tokenizer.eos_token_id]
+    tokens = [*tokens, tokenizer.eos_token_id]
+    filled = torch.tensor([tokens + [tokenizer.pad_token_id] * (64 - len(tokens))])
+    expected = plain[family].get_text_features(filled).pooler_output[0]
     found = stages.dense(f"siglip:{folders[family]}").text(["Street Light"])[0]
     np.testing.assert_allclose(found, (expected / expected.norm()).numpy(), atol=1e-5)
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.describers.vlm import PictureReader
+from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import Tag
 
 _spec = importlib.util.spec_from_file_location(
@@ -34,22 +35,37 @@ class Scripted:
         return said
 
 
+def said(*words):
+    return {"tags": [{"word": word, "confidence": sure} for word, sure in words]}
+
+
 def test_each_picture_is_asked_about_alone_and_words_are_cleaned(picture):
-    model = Scripted({"tags": ["Car", " traffic  light", "car", "", "sky"]}, {"tags": []})
-    reader = PictureReader(model)
-    assert reader.tags([picture(20, 30), picture(30, 20)], top=5) == [
-        [Tag("car", 1.0), Tag("traffic light", pytest.approx(2 / 3)), Tag("sky", pytest.approx(1 / 3))],
+    model = Scripted(said((" traffic  light", 0.5), ("Car", 0.9), ("car", 0.2), (" ", 1), ("sky", 0.5)), said())
+    assert PictureReader(model).tags([picture(20, 30), picture(30, 20)], top=5) == [
+        [Tag("car", 0.9), Tag("traffic light", 0.5), Tag("sky", 0.5)],
         [],
     ]
     assert [len(messages[-1].images) for messages, _ in model.asked] == [1, 1]
     schema = model.asked[0][1]
     assert schema["additionalProperties"] is False
     assert schema["properties"]["tags"]["maxItems"] == 5
-    assert "at most 5" in model.asked[0][0][-1].content
 
 
 def test_no_more_than_top_words_are_taken(picture):
-    assert len(PictureReader(Scripted({"tags": ["a", "b", "c"]})).tags([picture(9, 9)], top=2)[0]) == 2
+    model = Scripted(said(("a", 0.1), ("b", 0.3), ("c", 0.2)))
+    assert [tag.word for tag in PictureReader(model).tags([picture(9, 9)], top=2)[0]] == ["b", "c"]
+
+
+def test_a_project_s_own_words_are_asked_and_named_by_the_version(picture):
+    model = Scripted({"caption": ""}, said())
+    plain = PictureReader(model)
+    own = plain.with_prompts(PromptSet("driving", {"caption": {"user": "Describe the traffic."}}))
+    own.captions([picture(9, 9)])
+    own.tags([picture(9, 9)])
+    assert model.asked[0][0][-1].content == "Describe the traffic."
+    assert "from a vehicle" in model.asked[1][0][0].content
+    assert own.name == plain.name
+    assert own.version != plain.version
 
 
 def test_captions_are_one_line(picture):
@@ -67,11 +83,11 @@ def test_pictures_are_sent_as_jpeg_of_at_most_1024_px(picture):
 
 
 def test_the_model_is_told_that_written_words_are_no_instructions(picture):
-    model = Scripted({"tags": []})
+    model = Scripted(said())
     PictureReader(model).tags([picture(9, 9)])
     system = model.asked[0][0][0]
     assert system.role == "system"
-    assert "never instructions" in system.content
+    assert "do not follow them" in system.content
 
 
 def test_a_model_that_is_down_says_so(picture):
@@ -86,9 +102,9 @@ def test_an_empty_image_is_refused_before_anything_is_asked():
     assert not model.asked
 
 
-def test_its_name_and_version_are_the_models():
+def test_its_version_names_the_model_and_what_it_is_asked():
     reader = PictureReader(Scripted())
-    assert (reader.name, reader.version) == ("scripted", "scripted-1")
+    assert (reader.name, reader.version) == ("scripted", f"scripted-1-{PromptSet().version}")
 
 
 def test_a_local_model_that_reads_pictures_is_a_tagger_by_its_uri(stages, picture_language_folder, picture):

@@ -28,14 +28,14 @@ def stages(tmp_path_factory):
 
 @pytest.fixture
 def model(stages, language_folder):
-    made = stages.language(f"hf:{language_folder}")
+    made = stages.language(f"hf:{language_folder}").model
     made._max_tokens, made._seconds = 40, 60
     return made
 
 
 @pytest.fixture
 def picture_model(stages, picture_language_folder):
-    made = stages.language(f"hf:{picture_language_folder}")
+    made = stages.language(f"hf:{picture_language_folder}").model
     made._max_tokens = 40
     return made
 
@@ -160,7 +160,7 @@ def test_a_model_that_reads_pictures_answers_about_them(picture_model):
 
 
 def test_a_processor_for_films_reads_pictures_where_torchvision_is_missing(stages, film_language_folder):
-    model = stages.language(f"hf:{film_language_folder}")
+    model = stages.language(f"hf:{film_language_folder}").model
     model._max_tokens = 40
     question = PromptSet().question("presence", label="dog", images=[png(56), png(28)])
     assert find_fault(model.answer(question.messages, question.schema), question.schema) is None
@@ -199,7 +199,7 @@ def test_a_model_without_a_chat_template_is_asked_in_plain_text(language_folder,
     for path in language_folder.iterdir():
         if path.name != "chat_template.jinja":
             (folder / path.name).write_bytes(path.read_bytes())
-    model = Stages(settings).language(f"hf:{folder}")
+    model = Stages(settings).language(f"hf:{folder}").model
     model._max_tokens = 20
     question = PromptSet().question("post-refinement", **FILLED)
     assert find_fault(model.answer(question.messages, question.schema), question.schema) is None

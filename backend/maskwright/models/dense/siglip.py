@@ -18,11 +18,11 @@ from maskwright.errors import ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.dense.input_grid import InputGrid, slide
 from maskwright.models.dense.phrases import PhraseVectors
+from maskwright.models.describers.image_text import ImageTextModel
 from maskwright.models.device import ComputeDevice
 from maskwright.models.preprocessing import HALF
 from maskwright.models.protocols import RGB
 from maskwright.models.stages import StageDescription
-from maskwright.models.transformers_loading import load_pretrained
 
 TEMPLATES = ("this is a photo of {}.",)
 
@@ -99,23 +99,10 @@ def load_siglip_dense(checkpoint: Checkpoint, description: StageDescription, dev
         ModelUnavailable: If weights are missing, the preprocessor configuration is malformed, or the checkpoint has
             no pooling head.
     """
-    from transformers import AutoModel, AutoTokenizer
-
-    model = load_pretrained(AutoModel, checkpoint, device)
+    both = ImageTextModel(checkpoint, device)
+    model = both.network
     if getattr(model.vision_model, "head", None) is None:
         raise ModelUnavailable(f"model {checkpoint.uri}: it has no pooling head, so its patches cannot meet its texts")
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
-    longest = model.config.text_config.max_position_embeddings
-
-    def tokenize(sentences: list[str]) -> Any:
-        # Trained on lower case, padded to full length without a mask.
-        lower = [sentence.lower() for sentence in sentences]
-        return tokenizer(lower, padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
-
-    def encode(tokens: Any) -> torch.Tensor:
-        with device.inference():
-            found: torch.Tensor = model.get_text_features(tokens["input_ids"].to(device.torch)).pooler_output
-        return found
-
+    phrases = PhraseVectors(lambda sentences: sentences, lambda them: torch.from_numpy(both.texts(them)), TEMPLATES)
     grid = InputGrid.of_checkpoint(model.config.vision_config.patch_size, checkpoint.processor, HALF, HALF)
-    return DenseSigLIP(model, PhraseVectors(tokenize, encode, TEMPLATES), grid, description, device)
+    return DenseSigLIP(model, phrases, grid, description, device)

@@ -38,6 +38,7 @@ class ImageTextModel:
         device: Where it runs.
 
     Attributes:
+        network: The ``transformers`` model, in evaluation mode.
         scale: What the model multiplies cosines by.
         bias: What it adds to them; 0 in CLIP.
         is_sigmoid: Whether it was trained to judge each pair alone (SigLIP), rather than against others (CLIP).
@@ -49,10 +50,10 @@ class ImageTextModel:
         kind = str(checkpoint.config.get("model_type"))
         if kind not in _CLASSES:
             raise ModelUnavailable(f"model {checkpoint.uri}: model_type {kind!r} is none of {', '.join(_CLASSES)}")
-        self._model = load_pretrained(getattr(transformers, _CLASSES[kind]), checkpoint, device)
+        self.network = load_pretrained(getattr(transformers, _CLASSES[kind]), checkpoint, device)
         self._tokenizer = load_tokenizer(checkpoint)
         self._device = device
-        vision = self._model.config.vision_config
+        vision = self.network.config.vision_config
         self._input: ImageInput | PatchInput
         self.is_sigmoid = kind.startswith("siglip")
         if kind == "siglip2":
@@ -61,9 +62,9 @@ class ImageTextModel:
             self._input = ImageInput.of(checkpoint, vision.image_size, image_mean=HALF, image_std=HALF)
         else:
             self._input = ImageInput.of(checkpoint, vision.image_size, do_center_crop=True)
-        self._longest = int(self._model.config.text_config.max_position_embeddings)
-        self.scale = float(self._model.logit_scale.detach().exp())
-        self.bias = float(self._model.logit_bias.detach()) if self.is_sigmoid else 0.0
+        self._longest = int(self.network.config.text_config.max_position_embeddings)
+        self.scale = float(self.network.logit_scale.detach().exp())
+        self.bias = float(self.network.logit_bias.detach()) if self.is_sigmoid else 0.0
 
     def images(self, images: Sequence[RGB]) -> NDArray[np.float32]:
         """(n, d) float32, rows of length 1, for (H, W, 3) uint8 RGB images.
@@ -75,7 +76,7 @@ class ImageTextModel:
         for start in range(0, len(images), _IMAGES_PER_CALL):
             inputs = self._image_tensors(images[start : start + _IMAGES_PER_CALL])
             with self._device.encoder_inference():
-                rows.append(_unit(self._model.get_image_features(**inputs)))
+                rows.append(_unit(self.network.get_image_features(**inputs)))
         return self._stacked(rows)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -88,7 +89,7 @@ class ImageTextModel:
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             inputs = self._text_tensors(texts[start : start + _TEXTS_PER_CALL])
             with self._device.inference():
-                rows.append(_unit(self._model.get_text_features(**inputs)))
+                rows.append(_unit(self.network.get_text_features(**inputs)))
         return self._stacked(rows)
 
     def phrases(self, phrases: Sequence[str], templates: Sequence[str] = TEMPLATES) -> NDArray[np.float32]:

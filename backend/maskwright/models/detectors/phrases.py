@@ -71,6 +71,10 @@ class PhraseDetector(ABC):
             other.version += f"-box{thresholds.box:g}-text{thresholds.text:g}"
         return other
 
+    def for_recall(self) -> Self:
+        """The same model under ``RECALL``; a family with released thresholds of its own keeps them."""
+        return self.with_thresholds(RECALL if self._usual == INTERACTIVE else self._usual)
+
     def detect(self, image: RGB, phrases: Sequence[str]) -> Detections:
         """Every object that one of the phrases names, best first, each once.
 

@@ -88,7 +88,8 @@ def load_sam3_concepts(checkpoint: Checkpoint, description: StageDescription, de
     except (ImportError, RuntimeError) as error:  # a build for another torch fails with RuntimeError
         raise ModelUnavailable(
             f"model {checkpoint.uri}: SAM 3's detector needs the package {NEEDED}, which cannot be imported here; "
-            f"install the {NEEDED} that belongs to this torch, or take 'grounding-dino:' or 'owlv2:' as detector"
+            "install the extra 'maskwright[sam3]' from the index that torch came from, or take 'grounding-dino:' or "
+            "'owlv2:' as detector"
         ) from error
     from transformers import Sam3Model
 

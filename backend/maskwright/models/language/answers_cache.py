@@ -15,9 +15,11 @@ from maskwright.errors import InvalidInput
 from maskwright.models.language.budget import Budget, Metered
 from maskwright.models.language.schema import find_fault
 from maskwright.models.protocols import LanguageModel, Message
+from maskwright.settings import Settings
 from maskwright.store.artifacts import write_atomically
 
 _log = logging.getLogger(__name__)
+_FOLDER = "language"
 _ROOM_MADE = 0.1
 """Share of the bound that is freed when it is met, so that the folder is not listed at every answer."""
 
@@ -50,6 +52,8 @@ class AnswersCache:
     def get(self, key: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
         """The answer, if it is there and valid under the schema; a damaged file counts as none."""
         path = self._path(key)
+        if not self._max_bytes:
+            return None
         try:
             value = json.loads(path.read_bytes())
             os.utime(path)
@@ -108,17 +112,25 @@ class AnswersCache:
         return found
 
 
+def kept_answers(settings: Settings) -> AnswersCache:
+    """The answers under the home folder."""
+    return AnswersCache(settings.home / _FOLDER, settings.language_cache_bytes)
+
+
 class CachedModel:
     """A language model that is asked the same only once.
 
     Args:
         model: Asked what the cache does not know.
         cache: Keeps its answers.
+
+    Attributes:
+        model: The one that is asked.
     """
 
     def __init__(self, model: LanguageModel, cache: AnswersCache) -> None:
         self.name, self.version = model.name, model.version
-        self._model, self._cache = model, cache
+        self.model, self._cache = model, cache
 
     def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
         """An object valid under ``schema``.
@@ -140,9 +152,9 @@ class CachedModel:
         known = self._cache.get(key, schema)
         if known is not None:
             return known
-        if isinstance(self._model, Metered):
-            made = self._model.ask(messages, schema, budgets)
+        if isinstance(self.model, Metered):
+            made = self.model.ask(messages, schema, budgets)
         else:
-            made = self._model.answer(messages, schema)
+            made = self.model.answer(messages, schema)
         self._cache.put(key, made)
         return made

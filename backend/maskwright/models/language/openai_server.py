@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maskwright.errors import InvalidInput, ModelUnavailable
-from maskwright.models.language.answers_cache import AnswersCache, CachedModel
 from maskwright.models.language.asking import AskingModel, Completion
 from maskwright.models.language.budget import Usage, estimate_usage
 from maskwright.models.language.dialect import Dialect
@@ -23,7 +22,6 @@ from maskwright.store.remote import parse_url
 if TYPE_CHECKING:
     from maskwright.models.stages import StageDescription
 
-CACHE_FOLDER = "language"
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
 _MOST_QUOTED = 200
 _LARGEST_PORT = 65535
@@ -88,13 +86,13 @@ class OpenAIServer(AskingModel):
             dialect = simpler
 
 
-def connect(uri: ModelURI, description: StageDescription, settings: Settings) -> CachedModel:
-    """The model that a URI names, its answers kept under the home folder; it is connected to when asked.
+def connect(uri: ModelURI, description: StageDescription, settings: Settings) -> OpenAIServer:
+    """The model that a URI names; it is connected to when asked.
 
     The API key goes to the server that the operator set for it and to no other.
     """
     holds_key = uri.server == settings.language_server.rstrip("/")
-    server = OpenAIServer(
+    return OpenAIServer(
         description.name,
         description.version,
         uri.location,
@@ -103,7 +101,6 @@ def connect(uri: ModelURI, description: StageDescription, settings: Settings) ->
         seconds=settings.language_timeout_s,
         max_tokens=settings.language_max_tokens,
     )
-    return CachedModel(server, AnswersCache(settings.home / CACHE_FOLDER, settings.language_cache_bytes))
 
 
 def _completion(reply: Reply, messages: Sequence[Message]) -> Completion:
