@@ -56,6 +56,9 @@ class LearningSettings(BaseModel):
         default=None, gt=0, le=_LONGEST_S, description="Most seconds of training; None = no limit."
     )
     adapter: dict[str, Any] | None = Field(default=None, description="What is trained; None = the family's own.")
+    language_guidance: float = Field(
+        default=0.0, ge=0, le=100, description="Weight of what words say in training; 0 = none. Needs a 'lora' adapter."
+    )
     seed: int = Field(default=0, ge=0, le=_MOST, description="Of everything random.")
 
     @field_validator("acquisition")

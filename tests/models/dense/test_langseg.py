@@ -78,8 +78,8 @@ def test_an_object_of_four_pixels_is_lost_in_one_look_and_found_in_tiles():
         LangSeg(Colours(), options=LangSegOptions(levels=(1, 4), nothing=())).maps(image, phrases), (64, 64)
     )
     assert (once == 0).all()
-    assert (tiled[36:40, 20:24] == 1).all()
-    assert (tiled == 1).sum() <= 64
+    assert (tiled[36:40, 20:24] == 1).sum() >= 12  # all but the corners
+    assert (tiled == 1).sum() <= 32
     large = picture(box=(0, 0, 64, 32))
     for levels in ((1,), (1, 4)):
         found = class_map(

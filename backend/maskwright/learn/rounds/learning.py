@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maskwright.errors import ModelUnavailable
 from maskwright.labels import LabelSet
 from maskwright.learn.settings import LearningSettings
@@ -52,6 +55,7 @@ def learn_adapter(
     images: Sequence[TrainingImage],
     learning: LearningSettings,
     *,
+    labels: LabelSet,
     start: Start | None,
     parent: str | None,
     snapshot: str,
@@ -66,6 +70,7 @@ def learn_adapter(
         base: URI of the base model.
         images: To learn from.
         learning: How.
+        labels: The project's classes, whose words guide training where that was asked for.
         start: What to go on from, or None to begin at the base.
         parent: Id of the adapter that is served.
         snapshot: Digest of the corrections.
@@ -85,13 +90,18 @@ def learn_adapter(
 
     segmenter = registry.segmenter(base)
     config = TrainingConfig(
-        adapter=learning.adapter_config, steps=learning.steps, seconds=learning.seconds, seed=learning.seed
+        adapter=learning.adapter_config,
+        steps=learning.steps,
+        seconds=learning.seconds,
+        seed=learning.seed,
+        language=learning.language_guidance,
     )
     trained = train(
         segmenter,
         images,
         config,
         start=None if start is None else start.tensors,
+        words=_words(labels) if config.language else None,
         checkpoint=checkpoint,
         progress=progress,
         cancelled=cancelled,
@@ -104,6 +114,14 @@ def learn_adapter(
     }
     card = AdapterCard(registry.base_identity(base), trained.adapter, segmenter.version, parent, snapshot, metrics)
     return write_adapter(registry.adapters.folder, trained.tensors, card)
+
+
+def _words(labels: LabelSet) -> dict[str, NDArray[np.float32]]:
+    """For every class the vectors of its words and descriptors."""
+    from maskwright.models.sentences import SentenceEncoder
+
+    encoder = SentenceEncoder()
+    return {item.name: encoder.embed([*item.phrases, *item.descriptors]) for item in labels}
 
 
 def training_report(registry: ModelRegistry, adapter: str) -> dict[str, Any] | None:

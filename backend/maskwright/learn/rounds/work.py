@@ -204,6 +204,7 @@ class RoundWork:
             one.base,
             [image for image in images if image.objects or image.negatives],
             self._learning,
+            labels=self._labels,
             start=start,
             parent=None if served is None else served.adapter,
             snapshot=snapshot.digest,

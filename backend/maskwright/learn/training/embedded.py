@@ -73,6 +73,11 @@ class EmbeddedTrainable:
         height, width = Frame.of(size).half
         return Grid((height, width), (size[1] / width, size[0] / height))
 
+    def covered(self, size: tuple[int, int]) -> tuple[float, float]:
+        """See ``Trainable``."""
+        frame = Frame.of(size)
+        return frame.size[0] / frame.padded[0], frame.size[1] / frame.padded[1]
+
     def share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """See ``Trainable``."""
         rows, columns = self.grid((mask.shape[0], mask.shape[1])).size

@@ -26,6 +26,8 @@ class TrainingConfig:
         checkpoint_every_s: Seconds between two checkpoints.
         gradient_checkpointing: Whether a trained encoder's activations are computed twice instead of kept.
         compile: Whether a trained encoder is compiled (CUDA only; worth it from some hundred steps on).
+        language: Weight of the language guidance beside the losses of masks; 0 = none. It needs an adapter that
+            changes the encoder, and ``train`` has to be told the classes' words.
     """
 
     adapter: AdapterConfig | None = None
@@ -37,10 +39,13 @@ class TrainingConfig:
     checkpoint_every_s: float = 30.0
     gradient_checkpointing: bool = False
     compile: bool = False
+    language: float = 0.0
 
     def __post_init__(self) -> None:
         if self.seed < 0 or (self.steps is not None and self.steps < 1) or self.cache_mib < 1:
             raise InvalidInput("training: seed is 0 or more, steps and cache_mib are 1 or more")
+        if not 0 <= self.language < math.inf:
+            raise InvalidInput(f"training: language is {self.language!r}; it is a number, 0 or more")
         for name in ("seconds", "rate", "checkpoint_every_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -81,6 +81,12 @@ class PromptableTrainable:
         height, width = (min(side, max(1, -int(-v // cell))) for v in size)
         return Grid((height, width), (cell, cell))
 
+    def covered(self, size: tuple[int, int]) -> tuple[float, float]:
+        """See ``Trainable``."""
+        frame = self._segmenter.frame
+        height, width = frame.input_size(size)
+        return height / frame.side, width / frame.side
+
     def share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """See ``Trainable``."""
         side, (height, width) = self._segmenter.mask_side, mask.shape

@@ -17,6 +17,7 @@ from torch import Tensor
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.learn.training.checkpoint import Progress, read, write
 from maskwright.learn.training.defaults import default_adapter, default_pace
+from maskwright.learn.training.guidance import Guidance, Words
 from maskwright.learn.training.learner import Learner
 from maskwright.learn.training.options import TrainingConfig
 from maskwright.learn.training.promptable import save_memory
@@ -50,6 +51,7 @@ def train(
     config: TrainingConfig | None = None,
     *,
     start: Mapping[str, Tensor] | None = None,
+    words: Words | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
@@ -65,14 +67,15 @@ def train(
         config: How to train.
         start: Tensors of an earlier adapter to go on from. Where the config leaves the adapter to the family and they
             are not of the one that it chooses, training begins at the base.
+        words: For every class of the objects' labels the vectors of its words, where the config asks for guidance.
         checkpoint: A file for the state of the run. One that a killed run of the same config, base and corrections
             left there is gone on from; it is removed when training is done.
         progress: Told of every step.
         cancelled: Asked before every step.
 
     Raises:
-        InvalidInput: If there is nothing to learn from, a mask does not fit its image, or the segmenter takes no
-            adapter of this kind.
+        InvalidInput: If there is nothing to learn from, a mask does not fit its image, the segmenter takes no adapter
+            of this kind, or the config asks for language guidance and the adapter or the words do not allow it.
         Cancelled: If it was; the checkpoint is there to be gone on from.
     """
     config = config or TrainingConfig()
@@ -84,9 +87,8 @@ def train(
     adapter = config.adapter or default_adapter(base, count)
     if start is not None and config.adapter is None:
         start = _fitting(base, adapter, start)
-    return _Run(base, images, config, adapter, start, f"{segmenter.version};{segmenter.embedding_version}").finish(
-        checkpoint, progress, cancelled
-    )
+    version = f"{segmenter.version};{segmenter.embedding_version}"
+    return _Run(base, images, config, adapter, start, words or {}, version).finish(checkpoint, progress, cancelled)
 
 
 class _Run:
@@ -99,6 +101,7 @@ class _Run:
         config: TrainingConfig,
         adapter: AdapterConfig,
         start: Mapping[str, Tensor] | None,
+        words: Words,
         base_version: str,
     ) -> None:
         self._base, self._config, self._adapter = base, config, adapter
@@ -107,9 +110,11 @@ class _Run:
         self._steps = config.steps or pace.steps
         network = attach(base.network, adapter, config.seed, start=start).train()
         self._trainable = base.around(network)
-        self._learner = Learner(network, base.network, config.rate or pace.rate)
-        self._identity = _identity(images, config, adapter, start, base_version)
         self._frozen = not touches_encoder(trained_parameters(network))
+        self._guidance = self._guided(images, words) if config.language else None
+        head = None if self._guidance is None else self._guidance.head
+        self._learner = Learner(network, base.network, config.rate or pace.rate, head)
+        self._identity = _identity(images, config, adapter, start, words if config.language else {}, base_version)
         if not self._frozen and config.gradient_checkpointing:
             save_memory(self._trainable.encoder())
         if not self._frozen and config.compile and base.device.torch.type == "cuda":
@@ -180,7 +185,18 @@ class _Run:
                 loss = 0.0
                 if view.image.objects:
                     loss = correct(self._trainable, encoded, view, rng)
+                    loss += self._guidance.teach(encoded, view) if self._guidance is not None else 0.0
                 return loss + refuse(self._trainable, encoded, view, rng)
+
+    def _guided(self, images: Sequence[TrainingImage], words: Words) -> Guidance:
+        if self._frozen:
+            raise InvalidInput(
+                "training: language guidance shapes the image encoder, which this adapter leaves as it is; take an "
+                "adapter that changes it ('lora', 'conv-lora' or 'both'), or language 0"
+            )
+        with torch.no_grad():
+            example = self._trainable.encode(images[0].pixels())
+        return Guidance(self._trainable, example, words, self._config.language, self._config.seed)
 
     def _drawn(self, rng: np.random.Generator) -> tuple[View, bool]:
         """A view, and whether to ask there what the base says instead of what people left."""
@@ -251,6 +267,7 @@ def _identity(
     config: TrainingConfig,
     adapter: AdapterConfig,
     start: Mapping[str, Tensor] | None,
+    words: Words,
     base_version: str,
 ) -> str:
     """Digest of all that the trained tensors are a function of."""
@@ -261,6 +278,11 @@ def _identity(
         for thing in image.objects:
             digest.update(f"{thing.mask.content_hash()};{thing.changed and thing.changed.content_hash()}".encode())
         digest.update(";".join(["negatives", *(mask.content_hash() for mask in image.negatives)]).encode())
+    if words:
+        labels = [[thing.label for thing in image.objects] for image in images]
+        digest.update(json.dumps([labels, list(words)]).encode())
+        for rows in words.values():
+            digest.update(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
     for name, tensor in sorted((start or {}).items()):
         digest.update(name.encode() + tensor.detach().to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()

@@ -90,6 +90,10 @@ class Trainable(Protocol):
         """The cells of an image of (H, W) pixels."""
         ...
 
+    def covered(self, size: tuple[int, int]) -> tuple[float, float]:
+        """The shares of the features' height and width that show an image of (H, W) pixels; the rest is padding."""
+        ...
+
     def share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The share of every cell of the grid that lies in an (H, W) mask, by averaging over the cell's area."""
         ...
