@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from maskwright.images import Image
 from maskwright.masks import Mask
-from maskwright.models.protocols import Candidates, ImageEmbedding
+from maskwright.models.language.prompt_sets import read_data
+from maskwright.models.protocols import Candidates, ImageEmbedding, Message
 from maskwright.prompts import Prompt
 
 
@@ -170,3 +172,27 @@ def picture() -> Callable[..., Image]:
         return Image(pixels, f"{number:064d}", f"{number:064d}")
 
     return of
+
+
+class ScriptedLanguage:
+    """Answers with what it was given, or a function of what was read off the picture; notes what it was asked."""
+
+    name = "scripted"
+    version = "scripted-1"
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.asked: list[dict[str, Any]] = []
+
+    def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Any:
+        data = read_data(messages)
+        self.asked.append(data)
+        found = self._answer(data) if callable(self._answer) else self._answer
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedLanguage]:
+    return ScriptedLanguage

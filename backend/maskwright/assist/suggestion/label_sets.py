@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maskwright.assist.suggestion.attempts import attempt
-from maskwright.assist.suggestion.names import ClassNames, find_run, keys, plain
+from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys, plain
 from maskwright.assist.suggestion.suggest import LONGEST_NAME
 from maskwright.assist.suggestion.values import Reading
 from maskwright.labels import LabelClass, LabelSet
-from maskwright.masks.grids import is_background
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import LanguageModel, TextEncoder
 from maskwright.prompts import Box

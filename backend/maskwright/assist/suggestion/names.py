@@ -7,11 +7,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from maskwright.labels import LabelClass, LabelSet
-from maskwright.masks.grids import is_background
 
 _SEPARATORS = re.compile(r"[\s_\-\u2010-\u2015/]+")
 _ARTICLES = frozenset({"a", "an", "the"})
-_DECORATION = " \t\"'`*~.,;:!?()[]{}“”‘’«»"
 _IRREGULAR = {
     "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose",
     "feet": "foot", "teeth": "tooth", "oxen": "ox", "lice": "louse",
@@ -24,9 +22,15 @@ _SHORTEST = 4
 
 def plain(word: str) -> str:
     """A word as models should have written it: no capitals, hyphens, underscores, quotes, or article before it."""
-    folded = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", word).casefold()).strip(_DECORATION)
-    first, _, rest = folded.partition(" ")
-    return rest if first in _ARTICLES and rest else folded
+    folded = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", word).casefold())
+    spans = _words(folded)
+    first, _, rest = (folded[spans[0][0] : spans[-1][1]] if spans else "").partition(" ")
+    return rest if first in _ARTICLES and rest else f"{first} {rest}".rstrip()
+
+
+def is_background(name: str) -> bool:
+    """Whether a name means what is none of the classes."""
+    return plain(name) == "background"
 
 
 def singulars(word: str) -> Iterator[str]:
@@ -90,18 +94,32 @@ class ClassNames:
 
 
 def find_run(word: str, sentence: str) -> str | None:
-    """The part of a sentence, as it stands there, that says a word or some words, but for case, hyphens and number."""
+    """The part of a sentence that says a word or some words, but for case, hyphens and number; None if there is none.
+
+    It is given as it stands there, in Unicode's form NFKC.
+    """
     wanted = keys(word)
     if not wanted:
         return None
-    length = max(len(key) for key in wanted)
-    tokens = [(found.start(), found.end()) for found in re.finditer(r"[^\W_]+", sentence)]
-    for first, (start, _) in enumerate(tokens):
-        for _, end in tokens[first:]:
-            run = sentence[start:end]
-            # An article and a plural's ending may come on top of what is compared.
-            if len(run) > 2 * length + 8:
+    longest = 2 * max(map(len, wanted)) + 8  # a plural's ending and an article come on top of what is compared
+    sentence = unicodedata.normalize("NFKC", sentence)
+    spans = _words(sentence)
+    for first, (start, _) in enumerate(spans):
+        letters = 0
+        for begin, end in spans[first:]:
+            letters += end - begin
+            if letters > longest:
                 break
-            if keys(run) & wanted:
-                return run
+            if keys(sentence[start:end]) & wanted:
+                return sentence[start:end]
     return None
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Start and end of each run of letters, marks that belong to letters (as in Hindi), and digits."""
+    spans: list[tuple[int, int]] = []
+    for place, character in enumerate(text):
+        if unicodedata.category(character)[0] in "LMN":
+            start = spans.pop()[0] if spans and spans[-1][1] == place else place
+            spans.append((start, place + 1))
+    return spans

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.assist.suggestion.attempts import attempt
-from maskwright.assist.suggestion.names import ClassNames, find_run, keys
+from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys
 from maskwright.assist.suggestion.values import Reading, Source, StageModels, StageOptions, Suggestion
 from maskwright.labels import LabelSet
-from maskwright.masks.grids import is_background
 from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import RGB, LanguageModel, Tag

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -68,7 +68,7 @@ class Support:
     Attributes:
         suggestions: Those that were given, with status, confidence and sources of the pixels; without those that
             nothing ever spoke for.
-        support: Of each object found, in [0, 1]; None where nothing looked at it.
+        support: Of each object found, in [0, 1]; 0 where nothing looked at it.
         kept: Whether each object found is supported enough to be proposed.
         class_scores: Of each object found, the probability of every class by name; empty where regions were not looked
             at.
@@ -76,7 +76,7 @@ class Support:
     """
 
     suggestions: tuple[Suggestion, ...]
-    support: tuple[float | None, ...]
+    support: tuple[float, ...]
     kept: tuple[bool, ...]
     class_scores: tuple[Mapping[str, float], ...]
     problems: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ def check_support(
             checked.append(one)
     kept = tuple(status != "rejected" for status in statuses)
     scores = [looks.classes(row) for row in range(len(found))]
-    return Support(tuple(checked), tuple(support), kept, tuple(scores), tuple(problems))
+    return Support(tuple(checked), tuple(value or 0.0 for value in support), kept, tuple(scores), tuple(problems))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ class _Looks:
 
     names: tuple[str, ...] = ()
     regions: NDArray[np.float32] | None = None
-    peaks: Mapping[str, float] = MappingProxyType({})
+    peaks: Mapping[str, float] = field(default_factory=dict)
     by: str = ""
 
     def region(self, row: int, label: str) -> float | None:
