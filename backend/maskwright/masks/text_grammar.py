@@ -26,13 +26,17 @@ def row_wise_pattern(names: Iterable[str], side: int = 16) -> str:
     Raises:
         InvalidInput: If a name is blank or too long, or the side is out of bounds.
     """
+    row = row_pattern(names, side)
+    more_rows = rf"(?:\n {row}){{{checked_side(side) - 1}}}"
+    return f"<seg>{row}{more_rows}\n</seg>"
+
+
+def row_pattern(names: Iterable[str], side: int = 16) -> str:
+    """The same for a single row, without tags and line ends."""
     side = checked_side(side)
     word = "|".join(re.escape(label) for label in _labels(names))
     run = rf"(?:{word}) \*(?:{_numbers(side)})"
-    more_runs = rf"(?:\| {run}){{0,{side - 1}}}"
-    row = run + more_runs
-    more_rows = rf"(?:\n {row}){{{side - 1}}}"
-    return f"<seg>{row}{more_rows}\n</seg>"
+    return run + rf"(?:\| {run}){{0,{side - 1}}}"
 
 
 def row_wise_grammar(names: Iterable[str], side: int = 16) -> str:

@@ -38,22 +38,21 @@ def ordered(masks: Sequence[Mask], order: Order, size: tuple[int, int]) -> list[
 
 def belonging(masks: Sequence[Mask], order: Order, size: tuple[int, int]) -> list[int]:
     """Positions of the masks that lie in a part of the picture, or come near to an extreme of them."""
-    height, width = size
-    boxes = _boxes(masks)
-    x, y = (_centres(boxes) / (width, height)).T
-    if order == "middle":
-        return np.flatnonzero((abs(x - 0.5) <= 0.25) & (abs(y - 0.5) <= 0.25)).tolist()
-    if order in ("biggest", "tallest", "widest"):
-        measures = -_keys(masks, order, size)
-        return np.flatnonzero(measures >= NEAR_EXTREME * measures.max(initial=0)).tolist()
-    if order in ("smallest", "shortest", "narrowest"):
-        measures = _keys(masks, order, size)
-        return np.flatnonzero(measures * NEAR_EXTREME <= measures.min(initial=np.inf)).tolist()
-    sides = {"left": x < 0.5, "right": x >= 0.5, "top": y < 0.5, "bottom": y >= 0.5}
+    x, y = (_centres(_boxes(masks)) / (size[1], size[0])).T
     there = np.ones(len(masks), dtype=np.bool_)
-    for side in order.split():
-        there &= sides[side]
-    return np.flatnonzero(there).tolist()
+    if order == "middle":
+        there = (abs(x - 0.5) <= 0.25) & (abs(y - 0.5) <= 0.25)
+    elif order in ("biggest", "tallest", "widest"):
+        measures = -_keys(masks, order, size)
+        there = measures >= NEAR_EXTREME * measures.max(initial=0)
+    elif order in ("smallest", "shortest", "narrowest"):
+        measures = _keys(masks, order, size)
+        there = measures * NEAR_EXTREME <= measures.min(initial=np.inf)
+    else:
+        sides = {"left": x < 0.5, "right": x >= 0.5, "top": y < 0.5, "bottom": y >= 0.5}
+        for side in order.split():
+            there = there & sides[side]
+    return [int(index) for index in np.flatnonzero(there)]
 
 
 def strength(relation: Relation, mask: Mask, anchors: Sequence[Mask]) -> float:
