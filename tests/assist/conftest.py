@@ -196,3 +196,49 @@ class ScriptedLanguage:
 @pytest.fixture
 def scripted() -> type[ScriptedLanguage]:
     return ScriptedLanguage
+
+
+class BoxOracle:
+    """Painted objects, by a segmenter that is as unsure about boxes as segmenters are.
+
+    Objects are numbered pixels. A box alone means all that lies in it, the more of an object the surer; with points
+    it means the object under most of those on the object, less those under the others.
+    """
+
+    name, version, embedding_version, embedding_nbytes = "oracle", "oracle-1", "oracle-1", 1
+
+    def __init__(self) -> None:
+        self.prompts = []
+
+    def encode(self, images):
+        return [ImageEmbedding({"objects": i[..., 0]}, i.shape[:2], i.shape[:2], self.version) for i in images]
+
+    def decode(self, embedding, prompts, *, multimask_output=False):
+        self.prompts.append(list(prompts))
+        answers = [self._answer(embedding.arrays["objects"], prompt) for prompt in prompts]
+        logits = np.stack([one for one, _ in answers])[:, None]
+        return Candidates(logits, np.array([[quality] for _, quality in answers], dtype=np.float32))
+
+    def _answer(self, objects, prompt):
+        if not len(prompt.point_labels):
+            x0, y0, x1, y1 = (int(v) for v in prompt.box)
+            inside = np.zeros(objects.shape, dtype=bool)
+            inside[y0:y1, x0:x1] = True
+            logits = np.full(objects.shape, -8, dtype=np.float32)
+            for number in np.unique(objects[inside & (objects > 0)]):
+                share = (inside & (objects == number)).sum() / (objects == number).sum()
+                logits[inside & (objects == number)] = 1 + 7 * share
+            return logits, 0.7
+        under = [int(objects[int(y), int(x)]) for x, y in prompt.point_coords]
+        on = [n for n, label in zip(under, prompt.point_labels, strict=True) if label and n]
+        off = {n for n, label in zip(under, prompt.point_labels, strict=True) if not label}
+        meant = max([n for n in on if n not in off] or [0], key=on.count)
+        return np.where((objects == meant) & (meant > 0), np.float32(8), np.float32(-8)), 0.9
+
+    def upsample(self, embedding, low_res_logits):
+        return Mask.from_array(low_res_logits > 0)
+
+
+@pytest.fixture
+def box_oracle() -> type[BoxOracle]:
+    return BoxOracle

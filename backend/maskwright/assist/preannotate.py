@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from maskwright.assist.duplicates import shared_areas
 from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
 from maskwright.assist.located import Located, locate_objects, support
+from maskwright.assist.suggestion.values import Suggestion
 from maskwright.assist.thresholds import family_defaults
 from maskwright.errors import Cancelled, InvalidInput
 from maskwright.images import Image
@@ -89,11 +90,15 @@ class Preannotation:
         regions: Best first.
         score: Certainty in [0, 1] about the image as a whole; the lower, the sooner a person should look at it.
         model_version: What made it.
+        suggestions: Classes believed to be in the image, each with what speaks for it, where they were asked for.
+        problems: Why a stage gave nothing, in words for the log and for the person.
     """
 
     regions: tuple[Region, ...]
     score: float
     model_version: str
+    suggestions: tuple[Suggestion, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def preannotate(

@@ -1,0 +1,282 @@
+"""Pre-annotation in stages, without training: words, classes, boxes, masks, and the check that pixels agree.
+
+The pipeline of Huang, Iizuka and Fukui (BMVC 2024): what describers read off an image is refined to classes of the
+label set, a detector looks for them, a segmenter draws what is in its boxes, and a language model says which class a
+phrase outside of the label set is. Each step is a switch of ``StageOptions``. Whatever fails beside the segmenter and
+the detector costs its own share only, and leaves a sentence in ``Preannotation.problems``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from maskwright.assist.everything import Encode, never_cancelled
+from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.assist.suggestion.boxes import Search, free_words, no_detections, with_meanings
+from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
+from maskwright.assist.suggestion.memo import PhraseMemo
+from maskwright.assist.suggestion.names import ClassNames
+from maskwright.assist.suggestion.overlap import settle_overlaps
+from maskwright.assist.suggestion.suggest import bounded, read, suggest
+from maskwright.assist.suggestion.support import Found, check_support
+from maskwright.assist.suggestion.thresholds import ClassThresholds
+from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
+from maskwright.assist.suggestion.values import StageModels, StageOptions, Suggestion
+from maskwright.errors import Cancelled, InvalidInput
+from maskwright.images import Image
+from maskwright.labels import LabelSet
+from maskwright.models.dense.region_classes import DenseRegionClassifier
+from maskwright.models.describers.vlm import PictureReader
+from maskwright.models.language.prompt_sets import PromptSet
+from maskwright.models.protocols import RegionClassifier, Segmenter
+from maskwright.regions import Provenance, Region
+
+MOST_BOXES = 100
+"""Boxes that are drawn per image, the surest ones, unless a project wants more regions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What the pre-annotation of one image stands on beside the image and the options.
+
+    Attributes:
+        models: Of the stages.
+        segmenter: Draws the masks.
+        encode: Gives the embedding of a window of this image.
+        memo: Remembers for all images which class a phrase is.
+        model_version: Written into every region's provenance.
+        classifier: Checks regions where no dense features can; without a detector it gives the classes.
+        thresholds: What the support of pixels means for each class.
+        turn: Held while the device is used, and not while a language model is asked.
+        observe: Told the seconds of the stages ``describe``, ``suggest``, ``detect``, ``refine``, ``segment`` and
+            ``check``; waiting for the turn counts with ``describe`` only.
+        cancelled: Asked between stages.
+    """
+
+    models: StageModels
+    segmenter: Segmenter
+    encode: Encode
+    memo: PhraseMemo
+    model_version: str
+    classifier: RegionClassifier | None = None
+    thresholds: ClassThresholds = field(default_factory=ClassThresholds)
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    observe: Callable[[str, float], None] = lambda stage, seconds: None
+    cancelled: Callable[[], bool] = never_cancelled
+
+    @contextmanager
+    def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:
+        """A stage: its turn at the device, its seconds, and whether it shall still begin."""
+        with self.turn if on_device else nullcontext():
+            if self.cancelled():
+                raise Cancelled("pre-annotation was cancelled")
+            started = time.perf_counter()
+            yield
+            self.observe(name, time.perf_counter() - started)
+
+
+def preannotate_in_stages(
+    image: Image, labels: LabelSet, limits: PreannotationOptions, options: StageOptions, context: Context
+) -> Preannotation:
+    """Suggest classes, look for them, draw them, and keep what pixels support.
+
+    Where describers or the language model fail and nothing suggests a class, all classes are looked for. A region's
+    score is the estimated IoU of its mask times the support of its class (see ``support``), or the detector's score
+    where pixels are not checked; where the segmenter's two answers about it are different objects, it is multiplied by
+    their IoU, which brings the region to a person's eyes sooner. Without a detector, regions are proposed as
+    ``preannotate`` does it, and those of classes that nothing suggests are dropped.
+
+    Args:
+        image: The image.
+        labels: The project's classes; without any, nothing is proposed.
+        limits: What of it a project wants. Without a score threshold, the detector's own and the check decide.
+        options: How it is done.
+        context: With what.
+
+    Raises:
+        Cancelled: As soon as ``context.cancelled`` says so.
+        InvalidInput: If the project's prompts cannot be used, or there is neither a detector nor what could classify
+            regions.
+    """
+    if not limits.enabled or not len(labels):
+        return Preannotation((), 0.0, context.model_version)
+    prompts = PromptSet(options.domain, options.prompts)
+    models = context.models
+    language = None if models.language is None else bounded(models.language, options)
+    with context.stage("describe", on_device=False):
+        reading = read(image.pixels, _taking_turns(models, context.turn), options)
+    with context.stage("suggest", on_device=False):
+        found, problems = suggest(reading, labels, language, prompts, options)
+    suggestions, said = found, [*reading.problems, *problems]
+    blind = bool(said) or (models.tagger is None and models.captioner is None)
+    if blind and not any(one.is_known for one in suggestions):
+        everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
+        suggestions = [*everything, *suggestions]
+        said += ["nothing suggests a class, so all of them are looked for"] if said else []
+    if models.detector is None:
+        return _without_detector(image, labels, limits, options, context, suggestions, said)
+    refined = language if options.post_refinement else None
+    words = {} if refined is None else free_words(suggestions, labels, options)
+    wanted = LabelSet(tuple(item for item in labels if any(one.label == item.name for one in suggestions)))
+    search = Search(wanted, tuple(words))
+    found_boxes = no_detections()
+    if search.phrases:
+        with context.stage("detect"):
+            found_boxes = models.detector.detect(image.pixels, search.phrases)
+    with context.stage("refine", on_device=False):
+        boxes = search.boxes(
+            found_boxes, options, lambda phrase: context.memo.label(phrase, labels, refined, prompts), said
+        )[: max(MOST_BOXES, limits.max_regions)]
+        meanings = {words[one.phrase]: one.label for one in boxes if one.phrase in search.free}
+        suggestions = with_meanings(suggestions, meanings)
+    drawn: list[BoxMask] = []
+    if boxes:
+        with context.stage("segment"):
+            drawn = segment_boxes(
+                context.segmenter,
+                context.encode((0, 0, image.size[1], image.size[0])),
+                [one.box for one in boxes],
+                rule=options.point_rule,
+                count=options.points,
+                negative_points=options.negative_points,
+            )
+    rows = [row for row, one in enumerate(drawn) if not one.mask.is_empty]
+    if refused := sum(drawn[row].is_first for row in rows):
+        said.append(f"{refused} of {len(rows)} masks are what their boxes gave: points led to other objects")
+    objects = [Found(boxes[row].label, boxes[row].phrase, boxes[row].score, drawn[row].mask) for row in rows]
+    regions, kept, suggestions = _check(image, labels, options, context, suggestions, objects, said)
+    shown = [
+        replace(
+            region,
+            score=region.score * drawn[row].quality * (drawn[row].agreement if drawn[row].is_first else 1.0),
+            provenance=replace(region.provenance, prompt_hash=drawn[row].prompt_hash),
+        )
+        for region, row in zip(regions, rows, strict=True)
+    ]
+    return _settled(shown, kept, regions, limits, suggestions, said, context.model_version)
+
+
+def _taking_turns(models: StageModels, turn: AbstractContextManager[object]) -> StageModels:
+    """The same models, of which describers that are not asked over a wire take their turn at the device."""
+    tagger, captioner = models.tagger, models.captioner
+    if tagger is not None and not isinstance(tagger, PictureReader):
+        tagger = HeldTagger(tagger, turn)
+    if captioner is not None and not isinstance(captioner, PictureReader):
+        captioner = HeldCaptioner(captioner, turn)
+    return replace(models, tagger=tagger, captioner=captioner)
+
+
+def _check(
+    image: Image,
+    labels: LabelSet,
+    options: StageOptions,
+    context: Context,
+    suggestions: Sequence[Suggestion],
+    objects: Sequence[Found],
+    said: list[str],
+) -> tuple[list[Region], list[bool], list[Suggestion]]:
+    """A region for each object, scored by its class alone, whether pixels support it, and what that says of classes."""
+    provenance = Provenance("preannotation", context.model_version)
+    if not options.check_pixels:
+        scores = [1.0 if item.score is None else item.score for item in objects]
+        regions = [
+            Region(item.mask, item.label, score, provenance, {item.label: score})
+            for item, score in zip(objects, scores, strict=True)
+        ]
+        seen = {item.label for item in objects}
+        return regions, [True] * len(objects), [one for one in suggestions if one.sources or one.label in seen]
+    with context.stage("check"):
+        checked = check_support(
+            image.pixels,
+            suggestions,
+            objects,
+            labels,
+            dense=context.models.dense,
+            classifier=context.classifier,
+            domain=options.domain,
+            thresholds=context.thresholds,
+            searched=context.models.detector is not None,
+        )
+    said += checked.problems
+    regions = [
+        Region(item.mask, item.label, support, provenance, dict(scores) or {item.label: support})
+        for item, support, scores in zip(objects, checked.support, checked.class_scores, strict=True)
+    ]
+    return regions, list(checked.kept), list(checked.suggestions)
+
+
+def _settled(
+    regions: Sequence[Region],
+    supported: Sequence[bool],
+    sure: Sequence[Region],
+    limits: PreannotationOptions,
+    suggestions: Sequence[Suggestion],
+    said: Sequence[str],
+    model_version: str,
+) -> Preannotation:
+    """The good regions, once each and without shared pixels between classes; ``sure`` holds their classes' scores."""
+    default = limits.score_threshold or 0.0
+    good = [
+        row
+        for row, region in enumerate(regions)
+        if supported[row] and region.score >= limits.class_thresholds.get(region.label or "", default)
+    ]
+    good = _distinct(sorted(good, key=lambda row: -regions[row].score), regions, limits.duplicate_iou)
+    masks = settle_overlaps(
+        [regions[row].mask for row in good],
+        [sure[row].score for row in good],
+        [regions[row].label for row in good],
+    )
+    kept = [
+        replace(regions[row], mask=mask)
+        for row, mask in zip(good, masks, strict=True)
+        if not mask.is_empty and mask.area >= limits.min_area
+    ][: limits.max_regions]
+    if kept:
+        score = float(np.mean([region.score for region in kept]))
+    else:
+        score = 1.0 - max((region.score for region in regions), default=0.0)
+    return Preannotation(
+        tuple(kept), min(max(score, 0.0), 1.0), model_version, tuple(suggestions), tuple(dict.fromkeys(said))
+    )
+
+
+def _distinct(order: Sequence[int], regions: Sequence[Region], duplicate_iou: float) -> list[int]:
+    """The rows, best first, of regions that repeat no better one of their class."""
+    kept: list[int] = []
+    for row in order:
+        alike = [regions[other].mask for other in kept if regions[other].label == regions[row].label]
+        if all(regions[row].mask.iou(mask) < duplicate_iou for mask in alike):
+            kept.append(row)
+    return kept
+
+
+def _without_detector(
+    image: Image,
+    labels: LabelSet,
+    limits: PreannotationOptions,
+    options: StageOptions,
+    context: Context,
+    suggestions: Sequence[Suggestion],
+    said: list[str],
+) -> Preannotation:
+    """Proposals of the whole image, classified; those of suggested classes stay."""
+    dense = context.models.dense
+    classifier = DenseRegionClassifier(dense) if dense is not None else context.classifier
+    if classifier is None and len(labels) > 1:
+        raise InvalidInput("pre-annotation in stages needs a detector, dense features or a classifier of regions")
+    with context.stage("segment"):
+        found = preannotate(
+            image, labels, limits, segmenter=context.segmenter, encode=context.encode, classifier=classifier,
+            model_version=context.model_version, cancelled=context.cancelled,
+        )  # fmt: skip
+    wanted = {one.label for one in suggestions if one.is_known}
+    regions = [region for region in found.regions if region.label in wanted]
+    objects = [Found(region.label or "", "", None, region.mask) for region in regions]
+    _, supported, judged = _check(image, labels, options, context, suggestions, objects, said)
+    return _settled(regions, supported, regions, limits, judged, said, context.model_version)
