@@ -22,7 +22,7 @@ from maskwright.settings import Settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
-LABELS = LabelSet((LabelClass("cat", aliases=("tabby",)), *map(LabelClass, ("dog", "sofa", "tree"))))
+LABELS = LabelSet((LabelClass("cat", aliases=("cat", "tabby")), *map(LabelClass, ("dog", "sofa", "tree"))))
 CONFIG = """<View><Image name="image" value="$image"/>
   <BrushLabels name="brush" toName="image"><Label value="cat"/><Label value="dog"/><Label value="sofa"/>
   <Label value="tree"/></BrushLabels></View>"""
