@@ -4,15 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskwright.assist.suggestion.rates import ImageOutcome
 from maskwright.assist.suggestion.thresholds import (
     CONFIRMED,
     REJECTED,
     ClassThresholds,
     Judged,
     Threshold,
+    judge,
     learn_thresholds,
     read_thresholds,
 )
+from maskwright.assist.suggestion.values import Source, Suggestion
 from maskwright.errors import InvalidInput
 
 SUPPORT = st.floats(0, 1)
@@ -81,3 +84,13 @@ def test_they_are_kept_as_json_and_are_those_of_one_model():
 def test_support_outside_its_bounds_is_refused(support):
     with pytest.raises(InvalidInput, match="between 0 and 1"):
         learn_thresholds([Judged("dog", support, True)])
+
+
+def test_examples_are_classes_whose_pixels_were_looked_at_by_model_and_person():
+    seen = Suggestion("dog", "confirmed", 0.7, (Source("tag", "dog", 0.9), Source("region", "gem", 0.7)))
+    refused = Suggestion("cat", "rejected", 0.1, (Source("tag", "cat", 0.9),))
+    unseen = Suggestion("bird", "plausible", 0.9, (Source("tag", "bird", 0.9),))
+    other = Suggestion("bench", "plausible", 0.9, (Source("region", "gem", 0.9),), is_known=False)
+    everything = (seen, refused, unseen, other)
+    images = [ImageOutcome(everything, frozenset({"cat"})), ImageOutcome(everything, None)]
+    assert judge(images) == [Judged("dog", 0.7, False), Judged("cat", 0.1, True)]

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskwright.assist.suggestion.rates import ImageOutcome
 from maskwright.errors import InvalidInput
 
 CONFIRMED = math.sqrt(0.25 * 0.5)
@@ -28,6 +29,7 @@ KEPT_AT_CONFIRMED = 0.75
 """Chance that a person keeps a proposal just confirmed; of one just rejected it is as likely that it is deleted."""
 WEIGHT_OF_ALL, WEIGHT_OF_CLASS = 60.0, 20.0
 """Examples that the default is worth for all classes together, and what these are worth for one class."""
+_PIXELS = ("detector", "region")
 _EDGE = 1e-4
 _STEPS = 60
 
@@ -48,12 +50,12 @@ SLOPE = _logit(KEPT_AT_CONFIRMED) / _HALF_BAND
 
 @dataclass(frozen=True)
 class Judged:
-    """A proposal that a person has looked at.
+    """A class or region that was proposed, and what a person who looked at it said.
 
     Attributes:
         label: The class it was proposed as.
         support: In [0, 1]; see ``support``.
-        kept: Whether the person left a region of this class there.
+        kept: Whether the person agreed.
     """
 
     label: str
@@ -97,6 +99,20 @@ class ClassThresholds:
             "classes": {name: [one.confirmed, one.rejected] for name, one in self.by_class.items()},
             "examples": dict(self.examples),
         }
+
+
+def judge(images: Iterable[ImageOutcome]) -> list[Judged]:
+    """Every class of the label set whose support was measured in an image that a person looked at.
+
+    Rejected ones count too: a class that pixels spoke against and a person added was rejected too soon.
+    """
+    return [
+        Judged(one.label, min(max(one.confidence, 0.0), 1.0), one.label in image.final)
+        for image in images
+        if image.final is not None
+        for one in image.suggestions
+        if one.is_known and (one.status == "rejected" or any(source.kind in _PIXELS for source in one.sources))
+    ]
 
 
 USUAL = ClassThresholds()
