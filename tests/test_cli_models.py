@@ -6,9 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from maskwright.cli import app
+from maskwright.doctor import stage_findings
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.roles import first_role
 from maskwright.models.uri import ROLES
+from maskwright.settings import read_settings
 
 COMMIT = "a" * 40
 
@@ -162,6 +164,19 @@ def test_a_check_of_all_that_is_set_goes_on_after_one_that_fails(cache, monkeypa
     }  # fmt: skip
     assert "run 'maskwright models pull gem:openai/clip-vit-large-patch14'" in results["dense"]["error"]
     assert results["language"]["answer"] == "a puppy is: dog"
+
+
+def test_the_doctor_says_which_stages_lack_their_model(cache, hold):
+    hold("someone/clip", model_type="clip")
+    settings = read_settings(
+        tagger="clip:someone/clip", captioner="blip:o/n", language="openai:tiny@http://127.0.0.1:1/v1", dense="sam:o/n"
+    )
+    found = {finding.name: finding for finding in stage_findings(settings)}
+    assert {name: finding.status for name, finding in found.items()} == {
+        "tagger": "ok", "captioner": "fail", "language": "ok", "dense": "fail",
+    }  # fmt: skip
+    assert "run 'maskwright models pull blip:o/n'" in found["captioner"].remedy
+    assert "unknown dense 'sam:o/n'" in found["dense"].remedy
 
 
 def test_a_part_that_does_not_exist_is_refused(cache):

@@ -26,7 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[Settings], Iterable[Finding]]]] = [
         ("python", _python), ("packages", _packages), ("device", _device), ("cache folder", _cache_folder),
         ("disk space", _disk_space), ("credentials", _credentials), ("model", _model),
-        ("work queue", work_queue_findings),
+        ("stages", stage_findings), ("work queue", work_queue_findings),
     ]  # fmt: skip
     for platform in installed_platforms():
         own = getattr(platform, "checks", None)
@@ -122,6 +122,23 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("credentials", "warn", f"none, listening on {settings.host}",
                       "make sure that a proxy in front checks who asks")  # fmt: skip
+
+
+def stage_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether the models of the stages that are set are on this machine; nothing is loaded or fetched."""
+    from maskwright.models.roles import configured, pull, setting_of
+
+    offline = settings.model_copy(update={"offline": True})
+    for role, uri in configured(settings).items():
+        if role == "segmenter" or uri in ("none", "embedded"):
+            continue
+        try:
+            pulled = pull(offline, role, uri)
+        except MaskwrightError as error:
+            yield Finding(role, "fail", f"{setting_of(role)} cannot be used", str(error))
+        else:
+            where = f", in {pulled.path}" if pulled.path else ""
+            yield Finding(role, "ok", f"{pulled.uri}{where}; 'maskwright models check' tries it")
 
 
 def work_queue_findings(settings: Settings) -> Iterator[Finding]:

@@ -129,7 +129,7 @@ def test_a_picture_goes_through_all_stages_to_label_studio_s_json(uri, photograp
     assert {one.label for one in made.suggestions if one.is_known} <= set(LABELS.names)
     cat = next(one for one in made.suggestions if one.label == "cat")
     assert {source.kind for source in cat.sources} >= {"tag", "detector"}
-    output = parse_config(CONFIG).outputs[0]
+    output = parse_config(CONFIG).outputs()[0]
     items = [item for region in made.regions for item in region_to_result(region, output)]
     written = json.loads(orjson.dumps(items, option=orjson.OPT_SERIALIZE_NUMPY))
     assert ["cat"] in [item["value"]["brushlabels"] for item in written]
