@@ -9,6 +9,7 @@ import pytest
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.stages import STAGES, StageFamily, Stages
+from maskwright.models.trial import try_model
 from maskwright.models.uri import ROLES
 
 
@@ -103,3 +104,17 @@ def test_every_way_of_reading_clip_s_patches_loads_by_uri(stages, tiny_clip_fold
         for scheme in ("maskclip", "gem", "sclip", "naclip", "clearclip")
     ]
     assert len({plane.tobytes() for plane in maps}) == 5
+
+
+@pytest.mark.parametrize(
+    ("role", "scheme", "said"), [("tagger", "clip", ""), ("dense", "gem", "and texts"), ("dense", "sclip", "and texts")]
+)
+def test_a_trial_loads_real_weights_and_tells_the_version_that_was_named_before(
+    settings, stages, tiny_clip_folder, monkeypatch, role, scheme, said
+):
+    monkeypatch.setattr("maskwright.models.describers.vocabulary.common_words", lambda: ("dog", "road"))
+    uri = f"{scheme}:{tiny_clip_folder}"
+    trial = try_model(settings, role, uri)
+    assert trial.version == stages.describe(role, uri).version
+    assert said in trial.answer
+    assert min(trial.load_seconds, trial.answer_seconds) >= 0

@@ -98,3 +98,10 @@ def test_answers_are_for_the_owner_only_and_can_be_erased(cache, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert cache.clear() == 1
     assert not list((tmp_path / "language").iterdir())
+
+
+def test_without_room_nothing_is_read_either(tmp_path):
+    schema = {"type": "object"}
+    AnswersCache(tmp_path, 1000).put("0" * 32, {"label": "dog"})
+    assert AnswersCache(tmp_path, 1000).get("0" * 32, schema) == {"label": "dog"}
+    assert AnswersCache(tmp_path, 0).get("0" * 32, schema) is None

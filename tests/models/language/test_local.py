@@ -203,3 +203,12 @@ def test_a_model_without_a_chat_template_is_asked_in_plain_text(language_folder,
     model._max_tokens = 20
     question = PromptSet().question("post-refinement", **FILLED)
     assert find_fault(model.answer(question.messages, question.schema), question.schema) is None
+
+
+def test_by_uri_an_answer_is_kept_and_not_written_twice(language_folder, settings, monkeypatch):
+    question = PromptSet().question("post-refinement", **FILLED)
+    first = Stages(settings).language(f"hf:{language_folder}")
+    answer = first.answer(question.messages, question.schema)
+    again = Stages(settings).language(f"hf:{language_folder}")
+    monkeypatch.setattr(again.model, "_complete", None)
+    assert again.answer(question.messages, question.schema) == answer
