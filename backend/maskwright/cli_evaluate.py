@@ -24,6 +24,7 @@ class Task(StrEnum):
     """What can be evaluated."""
 
     INTERACTIVE = "interactive"
+    SEMANTIC = "semantic"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,17 +36,39 @@ def evaluate(
     coco: Annotated[Path, typer.Option("--coco", metavar="FILE", help="COCO file with the true masks.")],
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder that its file names start from.")],
     model: ModelOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, chosen at random.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, or images, chosen at random.")] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and of the intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
-    task: Annotated[Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes.")] = (
-        Task.INTERACTIVE
-    ),
+    task: Annotated[
+        Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes, or the classes of pixels.")
+    ] = Task.INTERACTIVE,
+    dense: Annotated[
+        str | None, typer.Option("--dense", help="Semantic: dense features by URI, in place of pre-annotations.")
+    ] = None,
+    descriptors: Annotated[
+        Path | None, typer.Option("--descriptors", metavar="FILE", help="Semantic: JSON object of phrases by class.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Semantic: language model to ask for descriptors, by URI.")
+    ] = None,
+    train_share: Annotated[
+        float, typer.Option("--train-share", min=0, max=0.95, help="Semantic: share of the images to learn from.")
+    ] = 0.0,
 ) -> None:
     """Measure a segmenter on true masks: with a box, and clicked on by a simulated annotator, 20 clicks at most.
 
     Images are encoded whole, whatever their size; intervals are 95 % bootstrap intervals over images.
+
+    With --task semantic: mean IoU and pixel accuracy of what is pre-annotated, or of dense features that are compared
+    with descriptors of the classes (LangSeg), then with and without each of its parts.
     """
+    if task is Task.SEMANTIC:
+        from maskwright.cli_evaluate_semantic import SemanticChoice, evaluate_semantic
+        from maskwright.settings import read_settings
+
+        choice = SemanticChoice(dense, descriptors, language, train_share)
+        evaluate_semantic(coco, images, read_settings(model=model), choice, limit=limit, seed=seed, as_json=as_json)
+        return
     from maskwright.images import ImageLimits
     from maskwright.learn.coco_objects import CocoFile, load_pixels
     from maskwright.learn.interactive import MOST_CLICKS, Outcome, evaluate_image
@@ -53,7 +76,6 @@ def evaluate(
     from maskwright.models.registry import ModelRegistry
     from maskwright.settings import read_settings
 
-    assert task is Task.INTERACTIVE  # the only one so far
     settings = read_settings(model=model)
     selection = CocoFile.read(coco).select(limit, seed)
     files = [(_locate(images, name, objects), objects) for name, objects in selection.by_file.items()]

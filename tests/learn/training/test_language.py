@@ -188,6 +188,17 @@ def test_guidance_that_could_teach_nothing_is_refused(tiny, embedded):
         with pytest.raises(InvalidInput, match="two classes"):
             train(tiny("sam"), images, GUIDED, words=words)
     with pytest.raises(InvalidInput, match="one length"):
-        train(tiny("sam"), images, GUIDED, words=WORDS | {"other": np.ones((1, 3), np.float32)})
+        train(tiny("sam"), images, GUIDED, words=WORDS | {"down": np.ones((1, 3), np.float32)})
     with pytest.raises(InvalidInput, match="language"):
         TrainingConfig(language=-1.0)
+
+
+def test_one_class_alone_has_nothing_to_be_told_from(tiny, caplog):
+    caplog.set_level("INFO")
+    image = two_classes(0)
+    alone = dataclasses.replace(image, objects=image.objects[:1])
+    config = dataclasses.replace(GUIDED, steps=1)
+    guided = train(tiny("sam"), [alone], config, words=WORDS)
+    assert "fewer than two classes" in caplog.text
+    plain = train(tiny("sam"), [alone], dataclasses.replace(config, language=0.0))
+    assert all(torch.equal(tensor, plain.tensors[name]) for name, tensor in guided.tensors.items())

@@ -150,14 +150,29 @@ def multi_scale_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
     return torch.stack([0.5**scale * generative_loss(each, labels) for scale, each in enumerate(logits)]).sum()
 
 
-def language_loss(head: LanguageHead, features: Sequence[Tensor], target: Target, weights: LanguageLoss) -> Tensor:
+def language_loss(
+    head: LanguageHead, features: Sequence[Tensor], target: Target, weights: LanguageLoss, shown: Tensor | None = None
+) -> Tensor:
     """The weighed sum of the three terms for one image, a scalar.
 
     Without language (learnt classes) there are no words to be near to, so that the triplet term is left out.
+
+    Args:
+        head: What is learnt.
+        features: (1, c, h, w) at each scale, finest first.
+        target: What is true.
+        weights: Of the terms.
+        shown: (C,) bool, the classes that some image shows, or None for all. Places are not pushed away from the
+            others, or nothing would ever be taken for what only words tell of.
     """
     places, each = head(features)
     vectors = head.class_vectors(places)
-    loss = weights.generative * generative_loss(head.logits(places, vectors), target.labels)
+
+    def logits_of(some: Tensor) -> Tensor:
+        logits = head.logits(some, vectors)
+        return logits if shown is None else logits.masked_fill(~shown[:, None, None], -math.inf)
+
+    loss = weights.generative * generative_loss(logits_of(places), target.labels)
     if weights.triplet and head.classes is None:
         areas = target.shares.sum(dim=(1, 2))
         seen = areas > 0
@@ -165,6 +180,5 @@ def language_loss(head: LanguageHead, features: Sequence[Tensor], target: Target
         means = sums / areas[seen, None]
         loss = loss + weights.triplet * triplet_loss(means, target.classes[seen], vectors, weights.margin)
     if weights.multi_scale and len(each) > 1:
-        logits = [head.logits(one, vectors) for one in each]
-        loss = loss + weights.multi_scale * multi_scale_loss(logits, target.labels)
+        loss = loss + weights.multi_scale * multi_scale_loss([logits_of(one) for one in each], target.labels)
     return loss

@@ -188,12 +188,18 @@ class _Run:
                     loss += self._guidance.teach(encoded, view) if self._guidance is not None else 0.0
                 return loss + refuse(self._trainable, encoded, view, rng)
 
-    def _guided(self, images: Sequence[TrainingImage], words: Words) -> Guidance:
+    def _guided(self, images: Sequence[TrainingImage], words: Words) -> Guidance | None:
         if self._frozen:
             raise InvalidInput(
                 "training: language guidance shapes the image encoder, which this adapter leaves as it is; take an "
                 "adapter that changes it ('lora', 'conv-lora' or 'both'), or language 0"
             )
+        shown = {thing.label for image in images for thing in image.objects}
+        if len(words) > 1 and len(shown & words.keys()) < 2:
+            log.info("no language guidance: the images show fewer than two classes, so there is nothing to tell apart")
+            return None
+        # Nothing is pushed away from classes that no image shows: that would unlearn what only words tell of.
+        words = {name: rows for name, rows in words.items() if name in shown}
         with torch.no_grad():
             example = self._trainable.encode(images[0].pixels())
         return Guidance(self._trainable, example, words, self._config.language, self._config.seed)
