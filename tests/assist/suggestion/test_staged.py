@@ -10,7 +10,7 @@ import pytest
 from maskwright.assist.preannotate import PreannotationOptions
 from maskwright.assist.suggestion.in_flight import in_flight
 from maskwright.assist.suggestion.memo import PhraseMemo
-from maskwright.assist.suggestion.staged import Context, preannotate_in_stages
+from maskwright.assist.suggestion.staged import Context, preannotate_in_stages, staged_version
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import Cancelled, ModelUnavailable
 from maskwright.images import Image
@@ -208,6 +208,20 @@ def test_a_describer_that_fails_leaves_the_others_standing(run):
     answer = run(models=models)
     assert labelled(answer) == {"dog": DOG}
     assert len(answer.problems) == 1
+
+
+def test_the_version_names_everything_that_changes_answers():
+    models, options = StageModels(detector=Boxes()), StageOptions()
+    versions = [
+        staged_version("sam-1", models, options),
+        staged_version("sam-2", models, options),
+        staged_version("sam-1", StageModels(detector=Boxes(), language=Down()), options),
+        staged_version("sam-1", models, StageOptions(point_rule="none")),
+        staged_version("sam-1", models, StageOptions(domain="driving")),
+        staged_version("sam-1", models, StageOptions(prompts={"domain": "Pictures of a stable."})),
+    ]
+    assert len(set(versions)) == len(versions)
+    assert staged_version("sam-1", StageModels(detector=Boxes()), StageOptions()) == versions[0]
 
 
 # --- switches ----------------------------------------------------------------------------------------------------

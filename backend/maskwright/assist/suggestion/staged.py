@@ -8,6 +8,7 @@ the detector costs its own share only, and leaves a sentence in ``Preannotation.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -159,6 +160,21 @@ def preannotate_in_stages(
         for region, row in zip(regions, rows, strict=True)
     ]
     return _settled(shown, kept, regions, limits, suggestions, said, context.model_version)
+
+
+def staged_version(base: str, models: StageModels, options: StageOptions) -> str:
+    """``base`` and 8 hex digits of everything else that changes answers: models, questions, options.
+
+    Args:
+        base: Version of the segmenter and of what classifies regions.
+        models: Of the stages.
+        options: The project's.
+    """
+    parts = (models.tagger, models.captioner, models.language, models.detector, models.dense)
+    content = [None if model is None else model.version for model in parts]
+    prompts = PromptSet(options.domain, options.prompts).version
+    said = repr([content, prompts, replace(options, prompts={})])
+    return f"{base}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"
 
 
 def _taking_turns(models: StageModels, turn: AbstractContextManager[object]) -> StageModels:
