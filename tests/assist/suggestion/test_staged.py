@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from maskwright.assist.preannotate import PreannotationOptions
+from maskwright.assist.suggestion.context import Context, staged_version
 from maskwright.assist.suggestion.in_flight import in_flight
 from maskwright.assist.suggestion.memo import PhraseMemo
-from maskwright.assist.suggestion.staged import Context, preannotate_in_stages, staged_version
+from maskwright.assist.suggestion.staged import preannotate_in_stages
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import Cancelled, ModelUnavailable
 from maskwright.images import Image
@@ -173,10 +174,11 @@ def test_a_box_over_two_objects_gets_the_right_one_only_with_points(run, rule):
 # --- what fails costs its own share ------------------------------------------------------------------------------
 
 
-def test_a_language_model_that_is_down_costs_no_masks(run):
+def test_a_language_model_that_is_down_costs_no_masks_and_the_reason_is_logged_and_kept(run, caplog):
     answer = run(models={"tagger": Tags("dog"), "language": Down()})
     assert labelled(answer) == {"dog": DOG}
     assert any("the server cannot be reached" in problem for problem in answer.problems)
+    assert "the server cannot be reached" in caplog.text
 
 
 def test_where_nothing_is_suggested_because_something_failed_all_classes_are_looked_for(run):

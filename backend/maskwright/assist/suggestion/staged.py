@@ -8,77 +8,36 @@ the detector costs its own share only, and leaves a sentence in ``Preannotation.
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
 
-from maskwright.assist.everything import Encode, never_cancelled
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
-from maskwright.assist.suggestion.boxes import Search, free_words, no_detections, with_meanings
+from maskwright.assist.suggestion.boxes import LabelledBox, Search, free_words, no_detections, with_meanings
+from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
-from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.overlap import settle_overlaps
 from maskwright.assist.suggestion.suggest import bounded, read, suggest
 from maskwright.assist.suggestion.support import Found, check_support
-from maskwright.assist.suggestion.thresholds import ClassThresholds
 from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
 from maskwright.assist.suggestion.values import StageModels, StageOptions, Suggestion
-from maskwright.errors import Cancelled, InvalidInput
+from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.models.dense.region_classes import DenseRegionClassifier
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import RegionClassifier, Segmenter
+from maskwright.models.protocols import LanguageModel
 from maskwright.regions import Provenance, Region
+
+_log = logging.getLogger(__name__)
 
 MOST_BOXES = 100
 """Boxes that are drawn per image, the surest ones, unless a project wants more regions."""
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What the pre-annotation of one image stands on beside the image and the options.
-
-    Attributes:
-        models: Of the stages.
-        segmenter: Draws the masks.
-        encode: Gives the embedding of a window of this image.
-        memo: Remembers for all images which class a phrase is.
-        model_version: Written into every region's provenance.
-        classifier: Checks regions where no dense features can; without a detector it gives the classes.
-        thresholds: What the support of pixels means for each class.
-        turn: Held while the device is used, and not while a language model is asked.
-        observe: Told the seconds of the stages ``describe``, ``suggest``, ``detect``, ``refine``, ``segment`` and
-            ``check``; waiting for the turn counts with ``describe`` only.
-        cancelled: Asked between stages.
-    """
-
-    models: StageModels
-    segmenter: Segmenter
-    encode: Encode
-    memo: PhraseMemo
-    model_version: str
-    classifier: RegionClassifier | None = None
-    thresholds: ClassThresholds = field(default_factory=ClassThresholds)
-    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
-    observe: Callable[[str, float], None] = lambda stage, seconds: None
-    cancelled: Callable[[], bool] = never_cancelled
-
-    @contextmanager
-    def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:
-        """A stage: its turn at the device, its seconds, and whether it shall still begin."""
-        with self.turn if on_device else nullcontext():
-            if self.cancelled():
-                raise Cancelled("pre-annotation was cancelled")
-            started = time.perf_counter()
-            yield
-            self.observe(name, time.perf_counter() - started)
 
 
 def preannotate_in_stages(
@@ -106,51 +65,31 @@ def preannotate_in_stages(
     """
     if not limits.enabled or not len(labels):
         return Preannotation((), 0.0, context.model_version)
-    prompts = PromptSet(options.domain, options.prompts)
-    models = context.models
+    models, prompts = context.models, PromptSet(options.domain, options.prompts)
     language = None if models.language is None else bounded(models.language, options)
-    with context.stage("describe", on_device=False):
-        reading = read(image.pixels, _taking_turns(models, context.turn), options)
-    with context.stage("suggest", on_device=False):
-        found, problems = suggest(reading, labels, language, prompts, options)
-    suggestions, said = found, [*reading.problems, *problems]
-    blind = bool(said) or (models.tagger is None and models.captioner is None)
-    if blind and not any(one.is_known for one in suggestions):
-        everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
-        suggestions = [*everything, *suggestions]
-        said += ["nothing suggests a class, so all of them are looked for"] if said else []
+    suggestions, said = _suggested(image, labels, options, context, language, prompts)
     if models.detector is None:
         return _without_detector(image, labels, limits, options, context, suggestions, said)
     refined = language if options.post_refinement else None
     words = {} if refined is None else free_words(suggestions, labels, options)
     wanted = LabelSet(tuple(item for item in labels if any(one.label == item.name for one in suggestions)))
-    search = Search(wanted, tuple(words))
-    found_boxes = no_detections()
+    search, found = Search(wanted, tuple(words)), no_detections()
     if search.phrases:
         with context.stage("detect"):
-            found_boxes = models.detector.detect(image.pixels, search.phrases)
+            found = models.detector.detect(image.pixels, search.phrases)
     with context.stage("refine", on_device=False):
-        boxes = search.boxes(
-            found_boxes, options, lambda phrase: context.memo.label(phrase, labels, refined, prompts), said
-        )[: max(MOST_BOXES, limits.max_regions)]
+        boxes = search.boxes(found, options, lambda word: context.memo.label(word, labels, refined, prompts), said)
+        boxes = boxes[: max(MOST_BOXES, limits.max_regions)]
         meanings = {words[one.phrase]: one.label for one in boxes if one.phrase in search.free}
         suggestions = with_meanings(suggestions, meanings)
-    drawn: list[BoxMask] = []
-    if boxes:
-        with context.stage("segment"):
-            drawn = segment_boxes(
-                context.segmenter,
-                context.encode((0, 0, image.size[1], image.size[0])),
-                [one.box for one in boxes],
-                rule=options.point_rule,
-                count=options.points,
-                negative_points=options.negative_points,
-            )
+    drawn = _drawn(image, boxes, options, context)
     rows = [row for row, one in enumerate(drawn) if not one.mask.is_empty]
+    objects = [Found(boxes[row].label, boxes[row].phrase, boxes[row].score, drawn[row].mask) for row in rows]
+    regions, kept, suggestions = _checked(image, labels, options, context, suggestions, objects, said)
+    for failure in dict.fromkeys(said):
+        _log.warning("image %s: %s", image.key, failure)
     if refused := sum(drawn[row].is_first for row in rows):
         said.append(f"{refused} of {len(rows)} masks are what their boxes gave: points led to other objects")
-    objects = [Found(boxes[row].label, boxes[row].phrase, boxes[row].score, drawn[row].mask) for row in rows]
-    regions, kept, suggestions = _check(image, labels, options, context, suggestions, objects, said)
     shown = [
         replace(
             region,
@@ -162,19 +101,41 @@ def preannotate_in_stages(
     return _settled(shown, kept, regions, limits, suggestions, said, context.model_version)
 
 
-def staged_version(base: str, models: StageModels, options: StageOptions) -> str:
-    """``base`` and 8 hex digits of everything else that changes answers: models, questions, options.
+def _suggested(
+    image: Image,
+    labels: LabelSet,
+    options: StageOptions,
+    context: Context,
+    language: LanguageModel | None,
+    prompts: PromptSet,
+) -> tuple[list[Suggestion], list[str]]:
+    """Classes to look for, those outside of the label set after them, and what failed on the way."""
+    models = context.models
+    with context.stage("describe", on_device=False):
+        reading = read(image.pixels, _taking_turns(models, context.turn), options)
+    with context.stage("suggest", on_device=False):
+        suggestions, problems = suggest(reading, labels, language, prompts, options)
+    said = [*reading.problems, *problems]
+    blind = bool(said) or (models.tagger is None and models.captioner is None)
+    if blind and not any(one.is_known for one in suggestions):
+        everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
+        suggestions = [*everything, *suggestions]
+        said += ["nothing suggests a class, so all of them are looked for"] if said else []
+    return suggestions, said
 
-    Args:
-        base: Version of the segmenter and of what classifies regions.
-        models: Of the stages.
-        options: The project's.
-    """
-    parts = (models.tagger, models.captioner, models.language, models.detector, models.dense)
-    content = [None if model is None else model.version for model in parts]
-    prompts = PromptSet(options.domain, options.prompts).version
-    said = repr([content, prompts, replace(options, prompts={})])
-    return f"{base}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"
+
+def _drawn(image: Image, boxes: Sequence[LabelledBox], options: StageOptions, context: Context) -> list[BoxMask]:
+    if not boxes:
+        return []
+    with context.stage("segment"):
+        return segment_boxes(
+            context.segmenter,
+            context.encode((0, 0, image.size[1], image.size[0])),
+            [one.box for one in boxes],
+            rule=options.point_rule,
+            count=options.points,
+            negative_points=options.negative_points,
+        )
 
 
 def _taking_turns(models: StageModels, turn: AbstractContextManager[object]) -> StageModels:
@@ -187,7 +148,7 @@ def _taking_turns(models: StageModels, turn: AbstractContextManager[object]) -> 
     return replace(models, tagger=tagger, captioner=captioner)
 
 
-def _check(
+def _checked(
     image: Image,
     labels: LabelSet,
     options: StageOptions,
@@ -294,5 +255,7 @@ def _without_detector(
     wanted = {one.label for one in suggestions if one.is_known}
     regions = [region for region in found.regions if region.label in wanted]
     objects = [Found(region.label or "", "", None, region.mask) for region in regions]
-    _, supported, judged = _check(image, labels, options, context, suggestions, objects, said)
+    _, supported, judged = _checked(image, labels, options, context, suggestions, objects, said)
+    for failure in dict.fromkeys(said):
+        _log.warning("image %s: %s", image.key, failure)
     return _settled(regions, supported, regions, limits, judged, said, context.model_version)

@@ -1,0 +1,72 @@
+"""What the staged pre-annotation of an image stands on, and the version that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+from maskwright.assist.everything import Encode, never_cancelled
+from maskwright.assist.suggestion.memo import PhraseMemo
+from maskwright.assist.suggestion.thresholds import ClassThresholds
+from maskwright.assist.suggestion.values import StageModels, StageOptions
+from maskwright.errors import Cancelled
+from maskwright.models.language.prompt_sets import PromptSet
+from maskwright.models.protocols import RegionClassifier, Segmenter
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What the pre-annotation of one image stands on beside the image and the options.
+
+    Attributes:
+        models: Of the stages.
+        segmenter: Draws the masks.
+        encode: Gives the embedding of a window of this image.
+        memo: Remembers for all images which class a phrase is.
+        model_version: Written into every region's provenance.
+        classifier: Checks regions where no dense features can; without a detector it gives the classes.
+        thresholds: What the support of pixels means for each class.
+        turn: Held while the device is used, and not while a language model is asked.
+        observe: Told the seconds of the stages ``describe``, ``suggest``, ``detect``, ``refine``, ``segment`` and
+            ``check``; waiting for the turn counts with ``describe`` only.
+        cancelled: Asked between stages.
+    """
+
+    models: StageModels
+    segmenter: Segmenter
+    encode: Encode
+    memo: PhraseMemo
+    model_version: str
+    classifier: RegionClassifier | None = None
+    thresholds: ClassThresholds = field(default_factory=ClassThresholds)
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    observe: Callable[[str, float], None] = lambda stage, seconds: None
+    cancelled: Callable[[], bool] = never_cancelled
+
+    @contextmanager
+    def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:
+        """A stage: its turn at the device, its seconds, and whether it shall still begin."""
+        with self.turn if on_device else nullcontext():
+            if self.cancelled():
+                raise Cancelled("pre-annotation was cancelled")
+            started = time.perf_counter()
+            yield
+            self.observe(name, time.perf_counter() - started)
+
+
+def staged_version(base: str, models: StageModels, options: StageOptions) -> str:
+    """``base`` and 8 hex digits of everything else that changes answers: models, questions, options.
+
+    Args:
+        base: Version of the segmenter and of what classifies regions.
+        models: Of the stages.
+        options: The project's.
+    """
+    parts = (models.tagger, models.captioner, models.language, models.detector, models.dense)
+    content = [None if model is None else model.version for model in parts]
+    prompts = PromptSet(options.domain, options.prompts).version
+    said = repr([content, prompts, replace(options, prompts={})])
+    return f"{base}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"
