@@ -201,6 +201,21 @@ def test_on_a_fresh_machine_the_second_of_two_drawn_objects_is_found():
     assert any("outline" in told for told in search(masks=(shifted,)).warnings)
 
 
+def test_on_a_fresh_machine_the_likes_are_found_even_where_nearly_everything_is_alike():
+    pixels = np.full((240, 320, 3), 120, np.uint8)
+    discs = [Mask.from_ellipse(x, y, 22, 22, 0, (240, 320)) for y in (50, 120, 190) for x in (60, 160, 260)]
+    for disc in discs:
+        pixels[disc.to_array()] = (200, 40, 30)
+    image = Image(pixels, "d" * 64, "d" * 64)
+    segmenter, regions = ClassicalSegmenter(), RegionFeatures(ImageNetTagger())
+    embedding = segmenter.encode([pixels])[0]
+    learnt = learn_supports([Support(image, (discs[4],))], regions=regions)
+    found = find_similar(image, learnt, segmenter=segmenter, encode=lambda window: embedding, regions=regions)
+    for disc in (*discs[:4], *discs[5:]):
+        assert max(region.mask.iou(disc) for region in found.regions) > 0.8
+    assert not any(region.mask.iou(discs[4]) > 0.5 for region in found.regions)
+
+
 def test_other_features_than_it_was_learnt_with_are_refused(oracle):
     image = scene((1, ONE))
     learnt = learn_supports([Support(image, (ONE,))], dense=Planted())

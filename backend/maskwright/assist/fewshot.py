@@ -84,7 +84,7 @@ class FewShotOptions:
     """
 
     least: float = 0.4
-    least_region: float = 0.35
+    least_region: float = 0.3
     most: int = 50
     points: int = 3
 
