@@ -40,6 +40,8 @@ BENCH = (Expression("bench"),)
         ("the dogs on the left", Expression("dogs", None, "left")),
         ("the lamp in the top left corner", Expression("lamp", 1, "top left")),
         ("the dog in the middle", Expression("dog", 1, "middle")),
+        ("the biggest dog on the left", Expression("dog", 1, "biggest", within="left")),
+        ("the two left dogs at the top", Expression("dogs", 2, "left", within="top")),
         ("biggest dog", Expression("dog", 1, "biggest")),
         ("the second largest dog", Expression("dog", 1, "biggest", 2)),
         ("the second dog from the right", Expression("dog", 1, "right", 2)),
@@ -106,9 +108,10 @@ def test_what_the_grammar_does_not_know_is_quoted(phrase, word):
         parse_phrase(phrase)
 
 
-def test_two_orders_at_once_are_refused_rather_than_guessed():
+@pytest.mark.parametrize("phrase", ["the biggest left dog", "the biggest dog from the left"])
+def test_two_orders_at_once_are_refused_rather_than_guessed(phrase):
     with pytest.raises(NotUnderstood, match="two orders"):
-        parse_phrase("the biggest dog on the left")
+        parse_phrase(phrase)
 
 
 @pytest.mark.parametrize("phrase", ["", "  ", "?!"])

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from maskwright.assist.refer import refer_regions
 from maskwright.assist.referring.expressions import EXTREMES, PLACES, RELATIONS
@@ -60,7 +62,7 @@ def dogs(*numbers):
         ("the dog to the right of the bench", [2]), ("dog above the bench", [3]), ("the dog next to the bench", [1]),
         ("the dogs next to the bench", [1, 2]), ("the left dog next to the bench", [1]),
         ("the dog that is not next to the bench", [3]), ("all dogs except the biggest one", [3, 1, 0]),
-        ("dogs not on the left", [3, 2]),
+        ("dogs not on the left", [3, 2]), ("the biggest dog on the left", [0]), ("the left dog on the right", [2]),
     ],
 )  # fmt: skip
 def test_each_relation_and_order_finds_the_right_dogs(phrase, numbers):
@@ -88,6 +90,57 @@ def test_other_relations_and_nested_ones(phrase, box):
     assert bool(reasons) == (box is None)
 
 
+KINDS = ["red circle", "blue square", "green triangle"]
+ENDS = {
+    "leftmost": lambda b: b[0] + b[2], "rightmost": lambda b: -b[0] - b[2], "topmost": lambda b: b[1] + b[3],
+    "lowest": lambda b: -b[1] - b[3], "largest": lambda b: -(b[2] - b[0]) * (b[3] - b[1]),
+    "smallest": lambda b: (b[2] - b[0]) * (b[3] - b[1]), "tallest": lambda b: b[1] - b[3],
+    "widest": lambda b: b[0] - b[2],
+}  # fmt: skip
+BESIDE = {
+    "left of": lambda a, b: a[0] < b[0] and a[2] < b[2], "to the right of": lambda a, b: a[0] > b[0] and a[2] > b[2],
+    "above": lambda a, b: a[1] < b[1] and a[3] < b[3], "under": lambda a, b: a[1] > b[1] and a[3] > b[3],
+}  # fmt: skip
+
+
+@st.composite
+def scenes(draw):
+    """Things of three kinds in a row of cells, so that none hides another."""
+    places = draw(st.permutations(range(24)))[: draw(st.integers(1, 12))]
+    scene = {}
+    for place in places:
+        x, y = 50 * (place % 6) + draw(st.integers(0, 9)), 50 * (place // 6) + draw(st.integers(0, 9))
+        width, height = draw(st.integers(8, 40)), draw(st.integers(8, 40))
+        scene.setdefault(draw(st.sampled_from(KINDS)), []).append((x, y, x + width, y + height))
+    return scene
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(scenes(), st.sampled_from(KINDS), st.sampled_from(KINDS), st.data())
+def test_in_generated_scenes_what_is_found_is_what_plain_arithmetic_says(scene, kind, other, data):
+    def found(text):
+        answer = refer_regions(text, lambda words: see(words, scene=scene), SIZE)
+        assert bool(answer.regions) or bool(answer.reasons)
+        return [tuple(region.mask.box) for region in answer.regions]
+
+    things, anchors = scene.get(kind, []), scene.get(other, [])
+    assert sorted(found(f"all {kind}s")) == sorted(things)
+    end = data.draw(st.sampled_from(sorted(ENDS)))
+    if things:
+        best = min(map(ENDS[end], things))
+        assert [ENDS[end](box) for box in found(f"the {end} {kind}")] == [best]
+        others = found(f"all {kind}s except the {end} one")
+        assert len(others) == len(things) - 1
+        assert set(others) < set(things)
+    rank = data.draw(st.integers(1, 3))
+    counted = found(f"the {['first', 'second', 'third'][rank - 1]} {kind} from the left")
+    places = sorted(map(ENDS["leftmost"], things))
+    assert [ENDS["leftmost"](box) for box in counted] == places[rank - 1 : rank]
+    how = data.draw(st.sampled_from(sorted(BESIDE)))
+    related = [a for a in things if any(a != b and BESIDE[how](a, b) for b in anchors)]
+    assert sorted(found(f"all {kind}s {how} all {other}s")) == sorted(related)
+
+
 def test_the_middle_one_has_as_many_on_both_sides():
     scene = {"dog": [(10, 10, 20, 20), (30, 10, 40, 20), (250, 10, 260, 20)]}
     answer = refer_regions("the middle dog", lambda words: see(words, scene=scene), SIZE)
@@ -109,7 +162,7 @@ def test_several_phrases_give_several_regions_in_their_order_and_none_twice():
         ("fifth dog from the left", "only 4 'dog' found"),
         ("all cats except the left one", "excluded"),
         ("the left one", "choose a class"),
-        ("trees on the right", "none of the right"),
+        ("trees on the right", "none at the right"),
     ],
 )
 def test_nothing_is_found_where_nothing_is_and_the_reason_is_told(phrase, reason):

@@ -30,6 +30,7 @@ class Expression:
         order: From which end they are counted; None = the likeliest ones. With all of them, a place means that part of
             the picture, and an extreme those that come near it.
         rank: 1 = the first from that end.
+        within: Part of the picture in which they are counted, as in "the biggest dog on the left".
         relation: How they stand to the anchors, or None.
         anchors: Two for "between A and B", else one.
         excluded: Those that are not meant.
@@ -45,6 +46,7 @@ class Expression:
     relation: Relation | None = None
     anchors: tuple[Expression, ...] = ()
     excluded: tuple[Expression, ...] = ()
+    within: Place | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1 or (self.count is not None and self.count < 1):

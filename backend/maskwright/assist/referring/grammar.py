@@ -3,7 +3,8 @@
     phrase     = thing [exception]
     thing      = [determiner] [number] [ordinal] [order] noun [place] [relation thing]
     relation   = "next to", "left of", "above", "under", "on", "in", "between ... and ..." and other words for them
-    place      = "on the left", "second from the right", "at the bottom", "in the top left corner"
+    place      = "on the left", "second from the right", "at the bottom", "in the top left corner"; behind another
+                 order ("the biggest dog on the left") the part of the picture in which things are counted
     exception  = "except" thing | "that is not" (place | order | relation thing)
 
 Whatever stands between is the noun: "man with a red hat", "traffic light". Plurals ask for all there are.
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import cast
 
-from maskwright.assist.referring.expressions import PLACES, Expression, Order, Relation
+from maskwright.assist.referring.expressions import PLACES, Expression, Order, Place, Relation
 from maskwright.errors import InvalidInput
 
 MOST_PHRASES, MOST_CHARACTERS = 20, 300
@@ -198,11 +200,12 @@ def _placed(text: str) -> Expression:
             found = _named(_LINK.sub("", text[: cut.start()].strip()).strip())
             counted = (cut.groupdict().get("rank") or "").strip()
             rank = _ORDINALS[counted] if counted else found.rank
-            place: Order = _ORDERS[cut["place"]]
-            # "the biggest dog on the left" is the biggest of those on the left, which the value cannot say.
-            if found.order is not None:
+            place = cast(Place, _ORDERS[cut["place"]])
+            if found.order is None:
+                return replace(found, order=place, rank=rank)
+            if pattern is _COUNTED_FROM:
                 raise NotUnderstood(f"two orders at once ({found.order} and {place}) are not understood")
-            return replace(found, order=place, rank=rank)
+            return replace(found, within=place)
     return _named(text)
 
 

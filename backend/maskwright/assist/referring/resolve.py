@@ -86,6 +86,11 @@ def _resolve(expression: Expression, find: _Kept, size: tuple[int, int], also: t
         found = [item for item in found if not any(_is_same(item, gone) for gone in out)]
     if not found:
         return Meant((), f"every {name} that was found is excluded")
+    if expression.within is not None:
+        there = belonging([item.mask for item in found], expression.within, size)
+        if not there:
+            return Meant((), f"{len(found)} {name} found, but none at the {expression.within}")
+        found = [found[i] for i in there]
     if expression.relation is not None:
         return _related(expression, found, find, size, name)
     return _chosen(expression, found, size, name)
@@ -125,7 +130,7 @@ def _chosen(expression: Expression, found: list[Found], size: tuple[int, int], n
     if order is not None:
         if count is None:
             there = belonging(masks, order, size)
-            reason = "" if there else f"{len(found)} {name} found, but none of the {order}"
+            reason = "" if there else f"{len(found)} {name} found, but none at the {order}"
             return Meant(tuple(found[i] for i in there), reason)
         found = [found[i] for i in ordered(masks, order, size)]
     if count is None:
