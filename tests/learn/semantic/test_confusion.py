@@ -86,6 +86,20 @@ def test_a_data_set_is_measured_by_its_sums_and_images_apart():
     assert report.as_json() == tally.report(seed=1).as_json()
 
 
+def test_a_gain_is_measured_image_by_image():
+    better, worse = SemanticTally(["road", "sky"]), SemanticTally(["road", "sky"])
+    for k in range(4):
+        truth = pixels((0, 4 + k), (1, 6))
+        better.add(truth, truth)
+        worse.add(truth, pixels((0, 4 + k), (1, 3), (0, 3)))
+    gain = better.gain(worse)
+    assert 0 < gain.low <= gain.mean <= gain.high
+    assert gain.mean == pytest.approx(1 - worse.report().mean_iou.mean)
+    assert better.gain(better).high == 0
+    with pytest.raises(InvalidInput, match="4 and 0 images"):
+        better.gain(SemanticTally(["road", "sky"]))
+
+
 def test_nothing_to_compare_with_is_said():
     tally = SemanticTally(["road"])
     tally.add(pixels((255, 2)), pixels((0, 2)))

@@ -73,10 +73,14 @@ class SemanticTally:
     def add(self, truth: Labels, given: Labels) -> Confusion:
         """Count an image, and give its own counts back; arguments and errors as ``Confusion.of``."""
         one = Confusion.of(truth, given, len(self.classes))
+        self.count(one)
+        return one
+
+    def count(self, one: Confusion) -> None:
+        """Add what was counted of an image."""
         self._total = self._total + one
         self._parts.append(one.parts)
         self._pixels.append(int(one.counts.sum()))
-        return one
 
     def report(self, seed: int = 0) -> SemanticReport:
         """The figures, with 95 % bootstrap intervals over images.
@@ -87,7 +91,7 @@ class SemanticTally:
         if not sum(self._pixels):
             raise InvalidInput("no image has a pixel of one of the classes: there is nothing to compare with")
         parts, pixels = np.stack(self._parts), np.array(self._pixels)
-        drawn = np.random.default_rng(seed).integers(0, len(parts), (RESAMPLES, len(parts)))
+        drawn = _draws(len(parts), seed)
         sums = np.stack([parts[order].sum(axis=0) for order in drawn])
         accuracy = sums[:, 0].sum(axis=1) / np.maximum([pixels[order].sum() for order in drawn], 1)
         return SemanticReport(
@@ -98,6 +102,26 @@ class SemanticTally:
             interval(self._total.pixel_accuracy, accuracy),
             float(_mean_iou(parts[pixels > 0]).mean()),
         )
+
+    def gain(self, other: SemanticTally, seed: int = 0) -> Estimate:
+        """By how much this mean IoU is above another of the same images, added in the same order.
+
+        Raises:
+            InvalidInput: If there are not as many, or none.
+        """
+        if len(self._parts) != len(other._parts) or not self._parts:
+            raise InvalidInput(f"{len(self._parts)} and {len(other._parts)} images cannot be compared one by one")
+        drawn = _draws(len(self._parts), seed)
+        mine, theirs = (
+            _mean_iou(np.stack([parts[order].sum(axis=0) for order in drawn]))
+            for parts in (np.stack(self._parts), np.stack(other._parts))
+        )
+        return interval(self._total.mean_iou - other._total.mean_iou, mine - theirs)
+
+
+def _draws(images: int, seed: int) -> NDArray[np.int64]:
+    """(RESAMPLES, images) positions of images; equal arguments give equal draws, so that differences are paired."""
+    return np.random.default_rng(seed).integers(0, images, (RESAMPLES, images))
 
 
 def _mean_iou(parts: NDArray[np.int64]) -> NDArray[np.float64]:

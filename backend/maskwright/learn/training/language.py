@@ -113,6 +113,13 @@ class LanguageHead(nn.Module):
             vectors.append(functional.normalize(weights @ group, dim=0))
         return torch.stack(vectors)
 
+    def class_vectors_alone(self) -> Tensor:
+        """(C, d) unit vectors of the classes without any context: the directions of their words' means."""
+        if self.classes is not None:
+            return functional.normalize(self.classes, dim=1)
+        groups = torch.split(self.get_buffer("words"), self._counts)
+        return functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=1)
+
     def logits(self, places: Tensor, vectors: Tensor) -> Tensor:
         """(C, h, w): cosines of (d, h, w) places with (C, d) classes over the temperature."""
         return torch.einsum("cd,dhw->chw", vectors, places) / self.log_temperature.exp()
