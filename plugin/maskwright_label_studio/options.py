@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from maskwright.assist.suggestion.values import StageOptions
 from maskwright.errors import InvalidInput
+from maskwright.models.language.prompt_sets import PromptSet
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,11 +42,29 @@ class ProjectOptions(BaseModel):
         default=None, gt=0, description="Range of the grey values shown, for 16-bit images."
     )
     output: str | None = Field(default=None, max_length=500, description="Name of the control that answers go to.")
+    tagger: str | None = Field(default=None, max_length=500, description="Tagger's URI instead of the server's.")
+    captioner: str | None = Field(default=None, max_length=500, description="Captioner's URI instead of the server's.")
+    language: str | None = Field(
+        default=None, max_length=500, description="Language model's URI instead of the server's."
+    )
+    detector: str | None = Field(default=None, max_length=500, description="Detector's URI instead of the server's.")
+    dense: str | None = Field(
+        default=None, max_length=500, description="URI of the dense features instead of the server's."
+    )
+    suggestions: StageOptions | None = Field(
+        default=None, description="How classes are suggested, looked for and checked; given, it is done in stages."
+    )
 
     @model_validator(mode="after")
     def _window_is_whole(self) -> ProjectOptions:
         if (self.window_level is None) != (self.window_width is None):
             raise ValueError("give window_level and window_width together, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_are_known(self) -> ProjectOptions:
+        if self.suggestions is not None:
+            PromptSet(self.suggestions.domain, self.suggestions.prompts)
         return self
 
 
@@ -71,11 +92,16 @@ def parse_options(value: object) -> ProjectOptions:
 def _validated(value: dict[str, Any]) -> ProjectOptions:
     try:
         return ProjectOptions.model_validate(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"extra_params 'suggestions': {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(ProjectOptions.model_fields)
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            is_nested = len(first["loc"]) > 1
+            known = ", ".join(
+                [field.name for field in fields(StageOptions)] if is_nested else ProjectOptions.model_fields
+            )
             raise InvalidInput(f"extra_params has an unknown key {key!r}; known keys: {known}") from error
         raise InvalidInput(
             f"extra_params {key!r}: {first['msg']}" if key else f"extra_params: {first['msg']}"

@@ -123,9 +123,10 @@ class StageOptions:
         for name, value in (("box_iou", self.box_iou), ("box_iou_per_class", self.box_iou_per_class)):
             if not 0 <= value <= 1:
                 raise InvalidInput(f"{name} is {value}; it must lie between 0 and 1")
-        if self.points < 1:
-            raise InvalidInput(f"points is {self.points}; it must be at least 1")
-        if self.language_seconds <= 0:
-            raise InvalidInput(f"language_seconds is {self.language_seconds}; it must be above 0")
+        # Projects set these over the network: neither memory nor time may be had without end.
+        if not 1 <= self.points <= 100:
+            raise InvalidInput(f"points is {self.points}; it must lie between 1 and 100")
+        if not 0 < self.language_seconds <= 600:
+            raise InvalidInput(f"language_seconds is {self.language_seconds}; it must be above 0 and at most 600")
         if self.language_tokens is not None and self.language_tokens < 1:
             raise InvalidInput(f"language_tokens is {self.language_tokens}; it must be at least 1")
