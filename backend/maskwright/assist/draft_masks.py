@@ -151,12 +151,18 @@ def draft_logits(cells: Cells, shape: tuple[int, int], input_size: tuple[int, in
             part: the longer side of the image always fills the input.
         input_size: (h, w) of the image inside the segmenter's input.
     """
-    scale = max(shape) / max(input_size)
-    height, width = (min(most, max(1, round(v * scale))) for v, most in zip(input_size, shape, strict=True))
+    height, width = image_part(shape, input_size)
     coarse = np.where(cells, np.float32(SURE), np.float32(-SURE))
     logits = np.full(shape, -SURE, dtype=np.float32)
     logits[:height, :width] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return logits
+
+
+def image_part(shape: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of the upper left part of logits of a shape that shows an image of that size inside the padded input."""
+    scale = max(shape) / max(input_size)
+    height, width = (min(most, max(1, round(v * scale))) for v, most in zip(input_size, shape, strict=True))
+    return height, width
 
 
 def grown(cells: Cells, by: int) -> Cells:
