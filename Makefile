@@ -14,7 +14,7 @@ PIP := -m pip --disable-pip-version-check --no-input
 SOURCES := backend plugin tests docker
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test soak lint format bench bench-embedded bench-learning browser postgres redis clean
+.PHONY: help install up demo test soak lint format bench bench-embedded bench-zeroshot bench-learning browser postgres redis clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -98,6 +98,9 @@ bench: install  ## Ours beside the peers, as ratios
 
 bench-embedded: install  ## The learnt segmenter beside the classical one, GrabCut, flood fill and the box
 	$(BIN)/python tests/bench/bench_embedded.py
+
+bench-zeroshot: install  ## Street scenes without training: with and without each stage, beside two baselines
+	$(BIN)/python tests/bench/bench_zeroshot.py
 
 bench-learning: install  ## Labour saved: projects played from zero, in random and in the default order (hours; goes on)
 	$(BIN)/python tests/bench/bench_learning.py

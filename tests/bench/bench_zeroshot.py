@@ -20,26 +20,30 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.loading import load_models
 from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.assist.suggestion.rates import ClassRates, ImageOutcome, Rate, skew, suggestion_rates
-from maskwright.assist.suggestion.staged import Context, preannotate_in_stages
+from maskwright.assist.suggestion.staged import preannotate_in_stages
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import MaskwrightError
 from maskwright.images import Image, ImageLimits
 from maskwright.labels import LabelSet
+from maskwright.learn.metrics import Estimate
 from maskwright.learn.semantic.baselines import PositionPrior, random_classes
 from maskwright.learn.semantic.confusion import Confusion
 from maskwright.learn.semantic.label_maps import LabelMap, proposed_map
 from maskwright.learn.semantic.report import SemanticTally
 from maskwright.learn.semantic.truth import TrueImages
 from maskwright.models.learning_classifier import tag_classifier
+from maskwright.models.protocols import ImageEmbedding
 from maskwright.models.registry import ModelRegistry
 from maskwright.models.stages import Stages
+from maskwright.models.uri import Role
 from maskwright.settings import read_settings
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"
-EMBEDDED = {
+EMBEDDED: dict[Role, str] = {
     "tagger": "embedded", "captioner": "none", "language": "sentence-matcher", "detector": "embedded", "dense": "none",
 }  # fmt: skip
 DRAWS = 5
@@ -71,14 +75,14 @@ class Variant:
 class Bench:
     """The models, loaded once, and the embedding of the image in hand, which all variants share."""
 
-    def __init__(self, model: str, uris: dict[str, str]) -> None:
+    def __init__(self, model: str, uris: dict[Role, str]) -> None:
         settings = read_settings(model=model)
         self.limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
-        self._settings, self._uris, self._stages = settings, uris, Stages(settings)
+        self._settings, self.uris, self._stages = settings, uris, Stages(settings)
         self.segmenter = ModelRegistry(settings).segmenter()
         self._classifier = tag_classifier()[0]
         self._memo = PhraseMemo()
-        self._embedding: tuple[Image, object] | None = None
+        self._embedding: tuple[Image, ImageEmbedding] | None = None
 
     def encode(self, image: Image) -> None:
         """Encode an image, for all variants."""
@@ -93,7 +97,7 @@ class Bench:
 
     def staged(self, options: StageOptions, change: Callable[[StageModels], StageModels] = lambda m: m) -> Annotate:
         """Pre-annotation in stages under some options."""
-        models, problems = load_models(self._stages, self._settings, options, self._uris)
+        models, problems = load_models(self._stages, self._settings, options, self.uris)
         for problem in problems:
             print(f"left out: {problem}")
         models = change(models)
@@ -106,7 +110,7 @@ class Bench:
 
         return annotate
 
-    def _held(self, image: Image) -> object:
+    def _held(self, image: Image) -> ImageEmbedding:
         assert self._embedding is not None
         assert self._embedding[0] is image
         return self._embedding[1]
@@ -126,7 +130,7 @@ def variants(bench: Bench) -> dict[str, Annotate]:
         "no check of pixels": replace(every, check_pixels=False),
         "all classes looked for": replace(every, every_class=True),
     }
-    if bench._uris["captioner"] == "none":
+    if bench.uris["captioner"] == "none":
         del without["no caption"]
     found |= {title: bench.staged(options) for title, options in without.items()}
     found["no tags"] = bench.staged(every, lambda models: replace(models, tagger=None))
@@ -167,9 +171,9 @@ def show(measured: dict[str, Variant], prior: SemanticTally, count: int, seed: i
     print(f"{PRIOR:24s}{shown(report.mean_iou)}{shown(report.pixel_accuracy)}")
 
 
-def shown(found: object, sign: str = "") -> str:
+def shown(found: Estimate, sign: str = "") -> str:
     """A mean and its interval in 24 characters."""
-    mean, low, high = (format(getattr(found, name), f"{sign}.3f") for name in ("mean", "low", "high"))
+    mean, low, high = (format(value, f"{sign}.3f") for value in (found.mean, found.low, found.high))
     return f"{f'{mean} [{low}, {high}]':>24s}"
 
 

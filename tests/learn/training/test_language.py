@@ -8,6 +8,9 @@ import torch
 from torch.nn.functional import normalize
 
 from maskwright.errors import Cancelled, InvalidInput
+from maskwright.labels import LabelClass, LabelSet
+from maskwright.learn.rounds.learning import learn_adapter
+from maskwright.learn.settings import LearningSettings
 from maskwright.learn.training.guidance import Guidance
 from maskwright.learn.training.language import (
     LanguageHead,
@@ -25,6 +28,8 @@ from maskwright.learn.training.trainable import trainable_of
 from maskwright.learn.training.views import View
 from maskwright.masks import Mask
 from maskwright.models.adapters.config import AdapterConfig
+from maskwright.models.registry import ModelRegistry
+from maskwright.settings import Settings
 
 SIDE, WIDTH = 8, 4
 
@@ -191,6 +196,20 @@ def test_guidance_that_could_teach_nothing_is_refused(tiny, embedded):
         train(tiny("sam"), images, GUIDED, words=WORDS | {"down": np.ones((1, 3), np.float32)})
     with pytest.raises(InvalidInput, match="language"):
         TrainingConfig(language=-1.0)
+
+
+def test_a_round_is_guided_by_the_words_and_descriptors_of_the_project(tiny_folders, tmp_path):
+    registry = ModelRegistry(Settings(home=tmp_path, device="cpu", cpu_threads=1, offline=True, _env_file=None))
+    images, learnt = [two_classes(0)], []
+    described = LabelSet((LabelClass("across", descriptors=("lines from left to right",)), LabelClass("down")))
+    for guidance, labels in ((0.0, described), (1.0, described), (1.0, LabelSet.of(["across", "down"]))):
+        learning = LearningSettings(adapter=AdapterConfig("lora").to_json(), steps=2, language_guidance=guidance)
+        adapter = learn_adapter(
+            registry, f"sam:{tiny_folders['sam']}", images, learning, labels=labels, start=None, parent=None,
+            snapshot="0" * 32, checkpoint=tmp_path / "run", progress=lambda at: None, cancelled=lambda: False,
+        )  # fmt: skip
+        learnt.append(adapter)
+    assert len(set(learnt)) == 3
 
 
 def test_one_class_alone_has_nothing_to_be_told_from(tiny, caplog):
