@@ -69,6 +69,8 @@ def evaluate(
         choice = SemanticChoice(dense, descriptors, language, train_share)
         evaluate_semantic(coco, images, read_settings(model=model), choice, limit=limit, seed=seed, as_json=as_json)
         return
+    if dense or descriptors or language or train_share:
+        raise InvalidInput("--dense, --descriptors, --language and --train-share belong to --task semantic")
     from maskwright.images import ImageLimits
     from maskwright.learn.coco_objects import CocoFile, load_pixels
     from maskwright.learn.interactive import MOST_CLICKS, Outcome, evaluate_image

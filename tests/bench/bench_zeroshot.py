@@ -33,12 +33,16 @@ from maskwright.learn.metrics import Estimate
 from maskwright.learn.semantic.baselines import PositionPrior, random_classes
 from maskwright.learn.semantic.confusion import Confusion
 from maskwright.learn.semantic.label_maps import LabelMap, proposed_map
+from maskwright.learn.semantic.langseg import compare_trained
 from maskwright.learn.semantic.report import SemanticTally
-from maskwright.learn.semantic.truth import TrueImages
+from maskwright.learn.semantic.truth import TrueImage, TrueImages
+from maskwright.models.dense.tagger_places import TaggerPlaces
 from maskwright.models.learning_classifier import tag_classifier
 from maskwright.models.protocols import ImageEmbedding
 from maskwright.models.registry import ModelRegistry
+from maskwright.models.sentences import SentenceEncoder
 from maskwright.models.stages import Stages
+from maskwright.models.tagger import ImageNetTagger
 from maskwright.models.uri import Role
 from maskwright.settings import read_settings
 
@@ -225,12 +229,31 @@ def show_classes(measured: dict[str, Variant], prior: SemanticTally, labels: Lab
         print(f"{name:24s}{''.join(f'{column[number]:24.3f}' for column in columns)}")
 
 
+def show_learnt(
+    bench: Bench, learning: Sequence[TrueImage], testing: Sequence[TrueImage], labels: LabelSet, seed: int
+) -> None:
+    """Not zero-shot, but on the prior's terms: the embedded features brought to words by the images of the prior."""
+    started = time.perf_counter()
+    known, measured = (
+        lambda part=part: ((one.load(bench.limits).pixels, one.labels) for one in part) for part in (learning, testing)
+    )
+    dense, words = TaggerPlaces(ImageNetTagger()), SentenceEncoder()
+    rows = compare_trained(known, measured, dense, words.embed, labels, seed=seed)
+    print(f"\n{f'learnt on {len(learning)} images':24s}{'mIoU':>24s}{'pixel accuracy':>24s}")
+    for title, report in rows.items():
+        print(f"{title:24s}{shown(report.mean_iou)}{shown(report.pixel_accuracy)}")
+    print(f"{time.perf_counter() - started:.0f} s in all")
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=20, help="most images measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="embedded", help="URI of the segmenter")
+    parser.add_argument(
+        "--learnt", action="store_true", help="also what the half that teaches the prior teaches LangSeg"
+    )
     for role, uri in EMBEDDED.items():
         parser.add_argument(f"--{role}", default=uri, help="URI")
     arguments = parser.parse_args()
@@ -264,6 +287,8 @@ def main() -> None:
     show(measured, prior, len(testing), arguments.seed)
     show_rates(measured)
     show_classes(measured, prior, labels)
+    if arguments.learnt:
+        show_learnt(bench, listed[::2], testing, labels, arguments.seed)
 
 
 if __name__ == "__main__":

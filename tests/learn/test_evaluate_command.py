@@ -106,5 +106,11 @@ def test_what_a_user_can_mend_is_said_before_anything_is_evaluated(truth, tmp_pa
     assert not done.stdout
 
 
+def test_what_belongs_to_another_task_is_refused(truth):
+    done = run(*options(truth, "--dense", "embedded"))
+    with pytest.raises(MaskwrightError, match="belong to --task semantic"):
+        raise done.exception
+
+
 def test_a_limit_below_one_is_refused(truth):
     assert run(*options(truth, "--limit", 0)).exit_code == 2
