@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from maskwright.assist.feature_matching import Example, learn
+from maskwright.assist.feature_matching import MOST_OTHERS, MOST_WANTED, Example, learn
 from maskwright.assist.fewshot import FewShotOptions, Support, find_similar, learn_supports
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
@@ -161,6 +161,25 @@ def test_matches_must_hold_both_ways():
     assert likeness.matches(places[1:2]).tolist() == []
     assert likeness.completeness(places) > 0.99
     assert likeness.completeness(places[:0]) == 0
+
+
+def test_more_places_than_are_remembered_are_sampled_alike_in_any_order():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(180, 180, 4)).astype(np.float32) + np.array([3, 0, 0, 0], np.float32)
+    features[:80] -= np.array([6, 0, 0, 0], np.float32)
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    wanted = np.zeros((180, 180), bool)
+    wanted[:70] = True
+    nothing = np.zeros_like(wanted)
+    plain = learn([Example(features, wanted, nothing, nothing)])
+    turned = learn([Example(features[:, ::-1], wanted, nothing, nothing)])
+    assert len(plain.wanted) == MOST_WANTED
+    assert len(plain.others) == MOST_OTHERS
+    assert np.array_equal(plain.wanted, turned.wanted)
+    assert np.array_equal(plain.others, turned.others)
+    marked = plain.cells(features)
+    assert marked[:80].mean() > 0.9
+    assert marked[80:].mean() < 0.1
 
 
 def drawn_picture(name="a"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import cv2
 import numpy as np
@@ -30,7 +31,12 @@ ALONE = 0.9
 MOST_MATCHES = 40
 """Of more matches only the better half is kept, as Matcher does."""
 SPREAD = 256
-"""Places of an example that completeness is measured on."""
+"""Places of an example that are matched, and that completeness is measured on."""
+MOST_WANTED, MOST_OTHERS = 2048, 16384
+"""Places that are remembered; of more, a sample that is the same for the same places."""
+RIVALS = 1024
+"""Places of what the example is not that take part in the way back: those most like what was found."""
+BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +86,13 @@ class Likeness:
         """
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-        cosines = self.wanted @ places.T
+        wanted = self.wanted[:SPREAD]
+        cosines = wanted @ places.T
         _, there = linear_sum_assignment(cosines, maximize=True)
-        back = places[there] @ np.concatenate([self.wanted, self.others]).T
+        rivals = np.argsort(-_nearest(self.others, places[there]), kind="stable")[:RIVALS]
+        back = places[there] @ np.concatenate([wanted, self.others[rivals]]).T
         who, home = linear_sum_assignment(back, maximize=True)
-        stay = there[who[home < len(self.wanted)]]
+        stay = there[who[home < len(wanted)]]
         order = stay[np.argsort(-cosines[:, stay].max(axis=0), kind="stable")]
         kept: NDArray[np.int64] = order[: len(order) // 2 if len(order) > MOST_MATCHES else len(order)]
         return kept
@@ -93,14 +101,13 @@ class Likeness:
         """In [0, 1]: how much of the example (k, d) places show, each of its own places by the one most like it."""
         if not len(places):
             return 0.0
-        step = -(-len(self.wanted) // SPREAD)
-        best = (self.wanted[::step] @ places.T).max(axis=1)
+        best = _nearest(self.wanted[:SPREAD], places)
         return float(np.clip(best / max(self.alike, 1e-6), 0, 1).mean())
 
 
 def learn(examples: Sequence[Example]) -> Likeness:
     """What examples teach; at least one of them has a wanted cell."""
-    wanted = _sorted(np.concatenate([example.features[example.wanted] for example in examples]))
+    wanted = _sample(np.concatenate([example.features[example.wanted] for example in examples]), MOST_WANTED)
     alike = _self_likeness(wanted)
     nearness = [_nearest(example.features, wanted) for example in examples]
     rest = [~example.wanted & ~example.unknown & ~example.unwanted for example in examples]
@@ -112,7 +119,7 @@ def learn(examples: Sequence[Example]) -> Likeness:
         example.features[example.unwanted | (cells & (near < level))]
         for example, near, cells in zip(examples, nearness, rest, strict=True)
     ]
-    return Likeness(wanted, _sorted(np.concatenate(others)), alike, level)
+    return Likeness(wanted, _sample(np.concatenate(others), MOST_OTHERS), alike, level)
 
 
 def surroundings_alike(example: Example, reach: int = 2) -> float:
@@ -126,7 +133,7 @@ def surroundings_alike(example: Example, reach: int = 2) -> float:
     ring = (wide > 0) & ~example.wanted & ~example.unknown
     if not ring.any():
         return 0.0
-    wanted = example.features[example.wanted]
+    wanted = _sample(example.features[example.wanted], MOST_WANTED)
     return float((_nearest(example.features[ring], wanted) >= _self_likeness(wanted) - 1e-4).mean())
 
 
@@ -154,14 +161,16 @@ def _self_likeness(wanted: Vectors) -> float:
     return float(np.quantile(cosines.max(axis=1), SELF_QUANTILE))
 
 
-def _sorted(vectors: Vectors) -> Vectors:
-    """The rows in an order of their own, so that draws are settled alike whatever comes first."""
-    return vectors[sorted(range(len(vectors)), key=lambda row: vectors[row].tobytes())]
+def _sample(vectors: Vectors, most: int) -> Vectors:
+    """At most so many of the rows, in an order of their own: what comes first changes neither sample nor draws."""
+    digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in vectors]
+    sample: Vectors = vectors[sorted(range(len(vectors)), key=digests.__getitem__)[:most]]
+    return sample
 
 
 def _nearest(vectors: Vectors, references: Vectors) -> NDArray[np.float32]:
     """(...) highest cosine of (..., d) unit vectors with any of (n, d); -1 where there are none."""
-    if not len(references):
-        return np.full(vectors.shape[:-1], -1, dtype=np.float32)
-    best: NDArray[np.float32] = (vectors @ references.T).max(axis=-1)
+    best = np.full(vectors.shape[:-1], -1, dtype=np.float32)
+    for start in range(0, len(references), BLOCK):
+        best = np.maximum(best, (vectors @ references[start : start + BLOCK].T).max(axis=-1))
     return best
