@@ -23,6 +23,7 @@ from maskwright.store.restore import restore_backup
 from maskwright.store.rounds import RoundState, RoundStore
 from maskwright.store.served import ServedRegister
 from maskwright.store.snapshots import SnapshotStore
+from maskwright.store.suggestions import Suggestions
 from maskwright.store.workers import WorkerRegister
 
 
@@ -54,6 +55,7 @@ def learn(database, project):
     ServedRegister(database).rollback(project, "embedded")
     ProjectNotes(database).put(project, "held-out", {"held_out": ["ab" * 32]})
     PriorityStore(database).put(project, [Priority(1, None), Priority(2, 0.5, {"x": 1.0}, [1.0, 2.0], {"regions": 1})])
+    Suggestions(database).put(project, 1, "m", [{"label": "pear"}], ["too slow"])
     WorkerRegister(database).seen("w")
 
 
@@ -112,7 +114,7 @@ def test_what_is_restored_gives_the_same_backup_again(store, archive, empty, tmp
     write_backup(empty.database, tmp_path / "again.zip")
     with zipfile.ZipFile(archive) as first, zipfile.ZipFile(tmp_path / "again.zip") as second:
         tables = [name for name in first.namelist() if name.startswith("tables/")]
-        assert len(tables) == 18
+        assert len(tables) == 19
         assert all(first.read(name) == second.read(name) for name in tables)
 
 
@@ -173,7 +175,7 @@ def edit(member, old, new):
         ({"extra": [("../../evil", b"x")]}, "other members"),
         ({"extra": [("tables/users.jsonl", b"{}\n")]}, "other members"),
         ({"drop": ["tables/corrections.jsonl"]}, "other members"),
-        ({"change": edit("manifest.json", b'"schema": "0002"', b'"schema": "0003"')}, "upgrade"),
+        ({"change": edit("manifest.json", b'"schema": "0003"', b'"schema": "0004"')}, "upgrade"),
         ({"change": edit("manifest.json", b'"format"', b'"shape"')}, "manifest.json is not"),
         ({"change": edit("manifest.json", b'"rows": 79', b'"rows": 78')}, "checksum"),
         ({"change": edit("tables/corrections.jsonl", b'"kind":"submitted"', b'"kind":7')}, "line 1: kind"),
@@ -194,6 +196,7 @@ def edit(member, old, new):
         ({"change": edit("tables/served_versions.jsonl", b'"parent_id":null', b'"parent_id":77')}, "not there"),
         ({"change": edit("tables/project_notes.jsonl", b'"value":"{', b'"value":"')}, "value: not JSON"),
         ({"change": edit("tables/priorities.jsonl", b'"feature":"', b'"feature":"AAAA')}, "float32"),
+        ({"change": edit("tables/suggestions.jsonl", b'\\"problems\\"', b'\\"problem\\"')}, "suggested"),
     ],
 )  # fmt: skip
 def test_a_tampered_backup_is_refused_and_nothing_changes(store, archive, tmp_path, options, message):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, update
 
-from maskwright.store.erasure_learning import erase_from_rounds, erase_priorities
+from maskwright.store.erasure_learning import erase_from_rounds, erase_priorities, erase_suggestions
 from maskwright.store.schema import (
     annotation_rows,
     corrections,
@@ -21,11 +21,12 @@ from maskwright.store.schema import (
     task_versions,
     tasks,
 )
+from maskwright.store.schema_learning import suggestions
 from maskwright.store.snapshot_rows import canonical
 from maskwright.store.states import chunks, later
 from maskwright.store.times import now
 
-LOCKED = (tasks, task_versions, annotation_rows, corrections, proposals, snapshots)
+LOCKED = (tasks, task_versions, annotation_rows, corrections, proposals, snapshots, suggestions)
 """Nobody may write these while something is erased: what comes in meanwhile would not be reached. In writers' order."""
 
 _NOBODY = "erased"
@@ -99,6 +100,7 @@ class Erasure:
         )
         self._counts["tasks"] += self._mark(tasks, tasks.c.id == task_id, until)
         erase_priorities(self._connection, project_id, [number])
+        erase_suggestions(self._connection, project_id, number)
         self._pictures += erase_from_rounds(self._connection, project_id, [number])
 
     def person(self, person: str, project_id: int | None) -> None:

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, delete, select, update
 
 from maskwright.store.project_notes import LABELLED_FEATURES
-from maskwright.store.schema_learning import priorities, project_notes, rounds
+from maskwright.store.schema_learning import priorities, project_notes, rounds, suggestions
 from maskwright.store.states import chunks
 
 _NAMED_TASK = re.compile(r"\btask (\d+)\b")
@@ -53,6 +53,12 @@ def erase_priorities(connection: Connection, project_id: int, task_numbers: Coll
         here = priorities.c.project_id == project_id, priorities.c.task_number.in_(part)
         connection.execute(delete(priorities).where(*here))
     erase_from_notes(connection, project_id, {str(number) for number in task_numbers}, LABELLED_FEATURES)
+
+
+def erase_suggestions(connection: Connection, project_id: int, task_number: int) -> None:
+    """Drop the classes that were suggested of a task's image: captions' words are among what speaks for them."""
+    here = suggestions.c.project_id == project_id, suggestions.c.task_number == task_number
+    connection.execute(delete(suggestions).where(*here))
 
 
 def erase_from_notes(

@@ -25,13 +25,13 @@ from maskwright.store.erasure_learning import erase_from_notes
 from maskwright.store.reading import document_of
 from maskwright.store.registers import source_digest
 from maskwright.store.schema import corrections, images, proposals, snapshots, task_versions, tasks
-from maskwright.store.schema_learning import priorities, project_notes, rounds
+from maskwright.store.schema_learning import priorities, project_notes, rounds, suggestions
 
 __all__ = ["PurgeReport", "purge_annotator", "purge_image"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PAGE = 200
-_REWRITTEN = (task_versions, corrections, proposals, images, snapshots, priorities, project_notes, rounds)
+_REWRITTEN = (task_versions, corrections, proposals, images, snapshots, priorities, project_notes, rounds, suggestions)
 _TRUNCATE_ATTEMPTS, _TRUNCATE_PAUSE_S = 20, 0.25
 
 

@@ -22,6 +22,7 @@ _OBJECTS = (
     ("rounds", "verdict"), ("rounds", "progress"), ("priorities", "signals"), ("priorities", "effort"),
 )  # fmt: skip
 _HEADER = {"label_set": list, "selection": dict}
+_SUGGESTED = {"suggestions": list, "problems": list}
 
 
 def check_row(table: Table, values: Mapping[str, Any], where: str) -> None:
@@ -56,6 +57,8 @@ def check_row(table: Table, values: Mapping[str, Any], where: str) -> None:
         ended = values["finished_at"] is not None
         if values["state"] not in list(RoundState) or RoundState(values["state"]).is_active == ended:
             raise InvalidInput(f"{where}: state: {values['state']!r} is none, or not one of a round that has so ended")
+    if table.name == "suggestions":
+        _check_object(values["suggested"], _SUGGESTED, f"{where}: suggested")
     if table.name == "project_notes":
         _check_json(values["value"], f"{where}: value")
     if len(values.get("feature") or b"") % 4:

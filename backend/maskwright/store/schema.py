@@ -26,7 +26,7 @@ from maskwright.store import schema_learning  # noqa: F401 - so that ``metadata`
 from maskwright.store.schema_base import Id as _Id
 from maskwright.store.schema_base import metadata as metadata
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that these tables are the result of."""
 
 NEVER = -1

@@ -20,7 +20,10 @@ from sqlalchemy import (
 
 from maskwright.store.schema_base import Id, metadata
 
-TABLES_SINCE = {"0002": ("served_versions", "rounds", "project_notes", "priorities", "workers")}
+TABLES_SINCE = {
+    "0002": ("served_versions", "rounds", "project_notes", "priorities", "workers"),
+    "0003": ("suggestions",),
+}
 """Tables that came with a later revision than the first: a backup of an earlier one has none of them."""
 
 served_versions = Table(
@@ -94,6 +97,17 @@ priorities = Table(
     Column("model_version", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("priorities_by_score", "project_id", "score", "task_number"),
+)
+
+suggestions = Table(
+    "suggestions",
+    metadata,
+    Column("project_id", Id, ForeignKey("projects.id"), primary_key=True),
+    Column("task_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("model_version", Text, nullable=False),
+    Column("support_version", Text, nullable=False),  # of the models that measured the support
+    Column("suggested", Text, nullable=False),  # JSON object: suggestions, problems
+    Column("created_at", BigInteger, nullable=False),
 )
 
 workers = Table(

@@ -13,7 +13,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.store.schema import REVISION, metadata
 from maskwright.store.schema_learning import TABLES_SINCE
 
-_KNOWN = ("0001", "0002")  # oldest first; the last is REVISION
+_KNOWN = ("0001", "0002", "0003")  # oldest first; the last is REVISION
 _LOCK = 0x6D61736B  # any number, the same in every process
 _ONE_AT_A_TIME = threading.Lock()  # Alembic keeps the migration that runs in module variables of its own
 
