@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import orjson
 from maskwright.assist.assistant import Priority
 from maskwright.assist.jobs import JobProgress
 from maskwright.assist.services import Services
+from maskwright.assist.suggestion.in_flight import WORKERS, in_flight
 from maskwright.errors import Busy, Cancelled, MaskwrightError, ModelUnavailable, NotFound
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.client import LabelStudioClient
@@ -60,6 +62,8 @@ class BatchPredictor:
         self._coalescer = Coalescer()
         # A person who opens a task must not wait behind somebody's selection of thousands.
         self._many = ThreadPoolExecutor(_BATCH_THREADS, thread_name_prefix="label-studio-batch")
+        # What is pre-annotated in stages mostly waits for answers, and takes turns at the device.
+        self._staged = ThreadPoolExecutor(WORKERS, thread_name_prefix="label-studio-staged")
         self._single = ThreadPoolExecutor(services.settings.threads, thread_name_prefix="label-studio-task")
 
     def answer(self, request: PredictRequest, project: Project) -> list[Any]:
@@ -74,7 +78,7 @@ class BatchPredictor:
         answers: list[Any] = [[] for _ in request.tasks]
         pending = self._due(request, project)
         single = len(request.tasks) == 1
-        pool = self._single if single else self._many
+        pool = self._single if single else self._staged if self._predictor.is_staged(project.options) else self._many
         priority = Priority.INTERACTIVE if single else Priority.BACKGROUND
         futures = {pool.submit(self._predicted, request, project, item, priority): item for item in pending}
         wait(futures, timeout=max(0.0, deadline - time.monotonic()))
@@ -96,8 +100,8 @@ class BatchPredictor:
 
     def close(self) -> None:
         """Stop taking work; what runs is finished."""
-        self._many.shutdown(wait=False, cancel_futures=True)
-        self._single.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._many, self._staged, self._single):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _due(self, request: PredictRequest, project: Project) -> list[_Pending]:
         if not project.options.preannotate:
@@ -158,11 +162,20 @@ class BatchPredictor:
                 "MASKWRIGHT_LABEL_STUDIO_API_KEY; until then, retrieve predictions again",
                 project.key,
             )
-        for done, item in enumerate(late):
-            progress.update(done, len(late), f"predictions of project {project.key}")
-            value = self._patiently(request, project, item, progress)
-            if value is not None and client is not None:
-                _post(client, item.task, value)
+        at_once = WORKERS if self._predictor.is_staged(project.options) else 1
+        answers = in_flight(
+            late,
+            lambda item, turn: self._patiently(request, project, item, progress),
+            workers=at_once,
+            cancelled=progress.cancelled,
+        )
+        with closing(answers):
+            for done, answer in enumerate(answers):
+                progress.update(done, len(late), f"predictions of project {project.key}")
+                if answer.error is not None:
+                    raise answer.error
+                if answer.result is not None and client is not None:
+                    _post(client, answer.item.task, answer.result)
 
     def _patiently(
         self, request: PredictRequest, project: Project, item: _Pending, progress: JobProgress

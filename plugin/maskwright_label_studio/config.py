@@ -26,6 +26,9 @@ _CACHED_CONFIGS = 64
 Shape = Literal["brush", "bitmask", "polygon", "rectangle", "ellipse", "keypoint", "textarea", "labels"]
 """What a control draws. ``labels`` is the tag Labels, which draws nothing and names what plain controls drew."""
 
+REMARKS = "suggestions"
+"""Name of the text area that shows what was suggested for an image; nothing that it holds is a prompt or an answer."""
+
 OUTPUT_PREFERENCE: tuple[Shape, ...] = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 """Which control answers where several could: the one that loses least of a mask first."""
 

@@ -20,7 +20,7 @@ from maskwright.prompts import Box, Prompt, Scribble
 from maskwright_label_studio.bitmask import decode_bitmask
 from maskwright_label_studio.body import RequestBody
 from maskwright_label_studio.brush import decode_brush
-from maskwright_label_studio.config import ControlTag, LabelingConfig, Shape
+from maskwright_label_studio.config import REMARKS, ControlTag, LabelingConfig, Shape
 from maskwright_label_studio.geometry import ellipse_outline, rectangle_corners, to_pixels
 from maskwright_label_studio.image_tags import ImageTag
 from maskwright_label_studio.strokes import strokes_of
@@ -140,7 +140,7 @@ def _prompting_control(item: Mapping[str, Any], config: LabelingConfig) -> Contr
         if str(item.get("type", "")).removesuffix("labels") in _PROMPT_FAMILY:
             raise InvalidInput(f"the configuration has no control named {item.get('from_name')!r}")
         return None
-    if control.shape not in _PROMPT_FAMILY:
+    if control.shape not in _PROMPT_FAMILY or (control.shape == "textarea" and control.name == REMARKS):
         return None
     if not isinstance(item.get("value"), dict):
         raise InvalidInput("a region of the context has no 'value'")

@@ -24,6 +24,7 @@ from maskwright_label_studio.modes import is_reviewed
 from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.queue_looks import CONFIDENCE
 from maskwright_label_studio.queue_pass import Place
+from maskwright_label_studio.remarks import without_remarks
 from maskwright_label_studio.tasks import Task
 
 LEAD_TIME = 0
@@ -109,7 +110,8 @@ class MachineAnnotator:
         found = None if document is None else self._prediction(document)
         if document is None or found is None or Task.of(document).is_annotated or document.get("draft_exists"):
             return False
-        result = [{key: value for key, value in item.items() if key != "score"} for item in found["result"]]
+        drawn = without_remarks(found["result"])
+        result = [{key: value for key, value in item.items() if key != "score"} for item in drawn]
         self._note(number, None)
         try:
             annotation = place.client.create_annotation(
@@ -130,7 +132,7 @@ class MachineAnnotator:
     def _prediction(self, document: Mapping[str, Any]) -> dict[str, Any] | None:
         """The stored prediction of this version, if all of its regions are still beyond doubt."""
         stored = [p for p in document.get("predictions") or () if p.get("model_version") == self._version]
-        scores = [item.get("score", 0.0) for item in stored[-1]["result"]] if stored else []
+        scores = [item.get("score", 0.0) for item in without_remarks(stored[-1]["result"])] if stored else []
         return stored[-1] if scores and self._place.mode.is_sure(min(scores)) else None
 
     def _settle(self, number: int) -> None:

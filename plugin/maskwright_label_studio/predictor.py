@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maskwright.assist.assistant import Priority
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.services import Services
+from maskwright.assist.suggestion.stager import PARTS, ProjectStages
+from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
@@ -19,6 +21,7 @@ from maskwright_label_studio.config import LabelingConfig, Output
 from maskwright_label_studio.context import PromptGroup, prompt_group
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.projects import Project
+from maskwright_label_studio.remarks import remark_of, remarks_item
 from maskwright_label_studio.results import as_score, region_to_result
 from maskwright_label_studio.tasks import PredictRequest, Task
 
@@ -45,6 +48,15 @@ def everything(project: Project) -> Callable[[Region], bool]:
     return lambda region: True
 
 
+def as_usual(project: Project) -> ClassThresholds:
+    """What the support of pixels means where nothing was learnt."""
+    return USUAL
+
+
+def nowhere(project: Project, task: Task, pages: Sequence[Page]) -> None:
+    """Keeps nothing of what was suggested."""
+
+
 class Predictor:
     """Answers for single tasks. Threads may share it.
 
@@ -52,6 +64,8 @@ class Predictor:
         services: The assistant and its surroundings.
         access: How images are reached.
         shows: Tells which regions of a project's pre-annotations people see.
+        thresholds: Tells what a project's corrections taught of the support of pixels; raises nothing.
+        keep: Takes the pages of every task for which classes were suggested; raises nothing.
     """
 
     def __init__(
@@ -59,15 +73,21 @@ class Predictor:
         services: Services,
         access: Access,
         shows: Callable[[Project], Callable[[Region], bool]] = everything,
+        thresholds: Callable[[Project], ClassThresholds] = as_usual,
+        keep: Callable[[Project, Task, Sequence[Page]], None] = nowhere,
     ) -> None:
-        self._shows = shows
+        self._shows, self._thresholds, self._keep = shows, thresholds, keep
         self._assistant = services.assistant
         self._observe = services.observe
         self._access = access
 
     def version(self, config: LabelingConfig, options: ProjectOptions) -> str:
         """The model version of a project: the same for /setup, batch and clicks. Loads nothing."""
-        return self._assistant.model_version(config.labels_on(), options.model)
+        return self._assistant.model_version(config.labels_on(), options.model, stages=project_stages(options))
+
+    def is_staged(self, options: ProjectOptions) -> bool:
+        """Whether a project's images are pre-annotated in stages, some of which wait for answers from elsewhere."""
+        return self._assistant.is_staged(project_stages(options))
 
     def click(self, request: PredictRequest, project: Project) -> dict[str, Any]:
         """Answer what an annotator pointed at in the first task of the request.
@@ -149,6 +169,9 @@ class Predictor:
     ) -> Iterator[Page]:
         """The images of a task with what is proposed for each, one after the other; errors as ``preannotation``."""
         config.require_outputs()
+        stages, pages = project_stages(project.options), []
+        if self._assistant.is_staged(stages):
+            stages = replace(stages, thresholds=self._thresholds(project))
         for tag in config.images:
             labels = config.labels_on(tag.name)
             if not len(labels):
@@ -160,10 +183,14 @@ class Predictor:
                     labels,
                     preannotation_options(project.options),
                     model=project.options.model,
+                    stages=stages,
                     priority=priority,
                     cancelled=cancelled,
                 )
-                yield Page(tag.name, index if tag.is_list else None, image, found)
+                pages.append(Page(tag.name, index if tag.is_list else None, image, found))
+                yield pages[-1]
+        if any(page.found.suggestions or page.found.problems for page in pages):
+            self._keep(project, task, pages)
 
     def prediction(
         self,
@@ -186,7 +213,10 @@ class Predictor:
         for page in pages:
             for region in filter(keeps, page.found.regions):
                 output = config.output_for(page.image_name, region.label, options.output)
-                result += region_to_result(region, output, options, item_index=page.item_index)
+                items = region_to_result(region, output, options, item_index=page.item_index)
+                remark = remark_of(region, page.found.suggestions)
+                result += items if remark is None else [item | {"meta": {"text": [remark]}} for item in items]
+            result += remarks_item(page.found, config, page.image_name, page.item_index)
         score = min((as_score(page.found.score) for page in pages), default=0.0)
         return {"result": result, "score": score, "model_version": self.version(config, options)}
 
@@ -234,6 +264,12 @@ def preannotation_options(options: ProjectOptions) -> PreannotationOptions:
         class_thresholds=dict(options.class_thresholds),
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def project_stages(options: ProjectOptions) -> ProjectStages:
+    """What the project says of pre-annotation in stages."""
+    uris = {part: uri for part in PARTS if (uri := getattr(options, part)) is not None}
+    return ProjectStages(uris, options.suggestions)
 
 
 def _output(group: PromptGroup, config: LabelingConfig, options: ProjectOptions) -> tuple[Output, list[str]]:

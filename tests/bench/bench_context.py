@@ -43,7 +43,7 @@ class FixedAssistant:
         self.mask = mask
         self.picture = Image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), "0", "0")
 
-    def model_version(self, _labels: Any, _model: Any = None) -> str:
+    def model_version(self, _labels: Any, _model: Any = None, *, stages: Any = None) -> str:
         return "fixed"
 
     def image(self, _key: Any, _load: Any) -> Image:

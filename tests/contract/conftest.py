@@ -67,7 +67,10 @@ class Oracle:
         self._images: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
-    def model_version(self, labels: Any, model: str | None = None) -> str:
+    def is_staged(self, stages: Any) -> bool:
+        return False
+
+    def model_version(self, labels: Any, model: str | None = None, *, stages: Any = None) -> str:
         return f"oracle-{labels.content_hash()[:8]}"
 
     def answer(self, image: Any, prompt: Any, **about: Any) -> InteractiveAnswer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Callable, Hashable
@@ -18,6 +17,7 @@ from maskwright.assist.interact import InteractiveAnswer, Interactor
 from maskwright.assist.jobs import BackgroundJobs, JobProgress
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
 from maskwright.assist.refer import refer
+from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
 from maskwright.errors import Busy, Cancelled, ModelUnavailable
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
@@ -26,6 +26,7 @@ from maskwright.models.class_heads import ClassHeadShelf
 from maskwright.models.learning_classifier import tag_classifier
 from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
 from maskwright.models.registry import ModelRegistry
+from maskwright.models.stages import Stages
 from maskwright.prompts import Prompt
 from maskwright.settings import Settings
 from maskwright.store.embeddings import EmbeddingStore
@@ -48,6 +49,7 @@ class Assistant:
         registry: Where segmenters come from; its own one by default.
         classifier: What gives regions their classes in label sets of several; by default an image tagger read through
             a sentence encoder.
+        stages: Where the models of the stages around the segmenter come from; its own by default.
         observe: Told a stage's name (encode, mask_decode, upsample, propose, classify, answer) and its seconds.
     """
 
@@ -57,6 +59,7 @@ class Assistant:
         *,
         registry: ModelRegistry | None = None,
         classifier: RegionClassifier | None = None,
+        stages: Stages | None = None,
         observe: Callable[[str, float], None] = lambda stage, seconds: None,
     ) -> None:
         self._settings = settings
@@ -79,11 +82,11 @@ class Assistant:
         self._images: ByteBoundedCache[Hashable, Image] = ByteBoundedCache(
             settings.image_cache_bytes, lambda image: image.nbytes
         )
+        self._stager = Stager(settings, stages)
         self._warming = BackgroundJobs(workers=1, max_pending=settings.queue_size, name="warm-embeddings")
-        self._lock = threading.Lock()
         self._fault = ""
 
-    def model_version(self, labels: LabelSet, model: str | None = None) -> str:
+    def model_version(self, labels: LabelSet, model: str | None = None, *, stages: ProjectStages = NO_STAGES) -> str:
         """Readable name + 8 hex digits of everything that changes answers: base, classifier, label set, our rules.
 
         Loads no weights and asks no hub. A label set of one class is the same whatever the classifier, unless what is
@@ -92,6 +95,7 @@ class Assistant:
         Args:
             labels: The project's classes.
             model: Model URI; None = the settings' default.
+            stages: What the project says of pre-annotation in stages; by default what the settings say.
 
         Raises:
             InvalidInput: If the URI is malformed.
@@ -101,7 +105,8 @@ class Assistant:
         classifier = self._classifiers.choose(labels, model or self._settings.model)
         version = classifier.version if classifier is not None else ""
         text = repr((REVISION, description.version, version, labels.content_hash()))
-        return f"{description.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        return self._stager.version(f"{description.name}-{digest}", stages)
 
     def answer(
         self,
@@ -135,13 +140,10 @@ class Assistant:
         if prompt.phrase and not prompt.has_spatial and prompt.mask_input is None:
             named = labels.find(label) if labels is not None and label is not None else None
             mask, score = refer(
-                image,
-                (prompt.phrase, *(named.phrases if named is not None else ())),
-                segmenter=segmenter,
-                encode=lambda window: self.embeddings.get(segmenter, image, window),
-                classifier=self._classifier,
+                image, (prompt.phrase, *(named.phrases if named is not None else ())), segmenter=segmenter,
+                encode=lambda window: self.embeddings.get(segmenter, image, window), classifier=self._classifier,
                 tile_size=self._settings.tile_size,
-            )
+            )  # fmt: skip
             self._observe("answer", time.perf_counter() - started)
             return InteractiveAnswer(mask, score, version, None)
         region = None if region_key is None else (region_key, label)
@@ -156,16 +158,18 @@ class Assistant:
         options: PreannotationOptions = PreannotationOptions(),  # noqa: B008 - frozen
         *,
         model: str | None = None,
+        stages: ProjectStages = NO_STAGES,
         priority: Priority = Priority.BACKGROUND,
         cancelled: Callable[[], bool] = never_cancelled,
     ) -> Preannotation:
-        """Regions with classes for a whole image; see ``maskwright.assist.preannotate.preannotate``.
+        """Regions with classes for a whole image; see ``preannotate`` and, in stages, ``Stager``.
 
         Args:
             image: The image.
             labels: The project's classes.
             options: What the project wants.
             model: Model URI; None = the settings' default.
+            stages: What the project says of pre-annotation in stages; by default what the settings say.
             priority: Interactive where a person waits for it.
             cancelled: Asked between steps.
 
@@ -175,10 +179,11 @@ class Assistant:
             ModelUnavailable: If a model cannot be had or loaded.
             Busy: If too many images wait to be encoded.
         """
-        version = self.model_version(labels, model)
+        version = self.model_version(labels, model, stages=stages)
         if not options.enabled or not len(labels):
             return Preannotation((), 0.0, version)
         segmenter = self.segmenter(model)
+        classifier = self._classifiers.choose(labels, model or self._settings.model)
 
         def encode(window: IntBox) -> ImageEmbedding:
             return self.embeddings.get(
@@ -186,19 +191,20 @@ class Assistant:
                 remember=priority is Priority.INTERACTIVE,
             )  # fmt: skip
 
+        if self.is_staged(stages):
+            return self._stager.preannotate(
+                image, labels, options, stages, segmenter=segmenter, encode=encode, classifier=classifier,
+                model_version=version, priority=priority, observe=self._observe, cancelled=cancelled,
+            )  # fmt: skip
         return preannotate(
-            image,
-            labels,
-            options,
-            segmenter=segmenter,
-            encode=encode,
-            classifier=self._classifiers.choose(labels, model or self._settings.model),
-            model_version=version,
-            tile_size=self._settings.tile_size,
-            tile_halo=self._settings.tile_halo,
-            observe=self._observe,
+            image, labels, options, segmenter=segmenter, encode=encode, classifier=classifier, model_version=version,
+            tile_size=self._settings.tile_size, tile_halo=self._settings.tile_halo, observe=self._observe,
             cancelled=cancelled,
-        )
+        )  # fmt: skip
+
+    def is_staged(self, stages: ProjectStages = NO_STAGES) -> bool:
+        """Whether ``preannotate`` works in stages, some of which wait for answers; see ``Stager.is_staged``."""
+        return self._stager.is_staged(stages)
 
     def warm(self, load: Callable[[], Image], *, model: str | None = None, key: str | None = None) -> bool:
         """Encode an image in the background, so that its first click finds the embedding. Returns at once.
@@ -247,44 +253,41 @@ class Assistant:
             InvalidInput: If the URI is malformed.
             ModelUnavailable: If it cannot be had or loaded.
         """
+        is_default = model in (None, self._settings.model)
         try:
             segmenter = self._registry.segmenter(model)
         except ModelUnavailable as error:
-            if model is None or model == self._settings.model:
-                self._set_fault(str(error))
+            self._fault = str(error) if is_default else self._fault
             raise
-        if model is None or model == self._settings.model:
-            self._set_fault("")
+        self._fault = "" if is_default else self._fault
         return segmenter
 
     def health(self) -> dict[str, Any]:
         """The state of this process. Loads nothing, waits for nothing, reads no disk.
 
         Returns:
-            ``model`` (default URI), ``loaded`` (versions in memory), ``load_count``, ``encoder``, ``images``,
-            ``interactions``, ``warming`` (numbers), and ``degraded`` (why the default model failed) where it did.
+            ``model`` (default URI), ``loaded`` (versions in memory), ``load_count``, ``stages`` (their URIs, and what
+            could not be had), ``encoder``, ``images``, ``interactions``, ``warming`` (numbers), and ``degraded`` (why
+            the default model failed) where it did.
         """
         images = self._images.statistics()
         state: dict[str, Any] = {
             "model": self._settings.model,
             "loaded": [description.version for description in self._registry.loaded()],
             "load_count": self._registry.load_count,
+            "stages": self._stager.state(),
             "encoder": self.embeddings.state(),
             "images": {"entries": images.entries, "bytes": images.nbytes, "hits": images.hits},
             "interactions": self._interactor.state(),
             "warming": self._warming.active,
         }
-        with self._lock:
-            if self._fault:
-                state["degraded"] = self._fault
+        if fault := self._fault:
+            state["degraded"] = fault
         return state
 
     def close(self) -> None:
         """Cancel what waits, let running encodes finish, write what was encoded. Repeatable."""
+        self._stager.close()
         # The encoder first: a warming job may be waiting for it.
         self.embeddings.close()
         self._warming.close()
-
-    def _set_fault(self, message: str) -> None:
-        with self._lock:
-            self._fault = message

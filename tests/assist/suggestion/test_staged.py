@@ -213,17 +213,18 @@ def test_a_describer_that_fails_leaves_the_others_standing(run):
 
 
 def test_the_version_names_everything_that_changes_answers():
-    models, options = StageModels(detector=Boxes()), StageOptions()
+    models, options = ["tags-1", None, None, "boxes-1", None], StageOptions()
     versions = [
         staged_version("sam-1", models, options),
         staged_version("sam-2", models, options),
-        staged_version("sam-1", StageModels(detector=Boxes(), language=Down()), options),
+        staged_version("sam-1", ["tags-1", None, "language-1", "boxes-1", None], options),
         staged_version("sam-1", models, StageOptions(point_rule="none")),
         staged_version("sam-1", models, StageOptions(domain="driving")),
         staged_version("sam-1", models, StageOptions(prompts={"domain": "Pictures of a stable."})),
     ]
     assert len(set(versions)) == len(versions)
-    assert staged_version("sam-1", StageModels(detector=Boxes()), StageOptions()) == versions[0]
+    assert {version.rpartition("-")[0] for version in versions} == {"sam+stages"}
+    assert staged_version("sam-1", models, StageOptions(language_seconds=3, language_tokens=10)) == versions[0]
 
 
 # --- switches ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -57,16 +57,18 @@ class Context:
             self.observe(name, time.perf_counter() - started)
 
 
-def staged_version(base: str, models: StageModels, options: StageOptions) -> str:
-    """``base`` and 8 hex digits of everything else that changes answers: models, questions, options.
+def staged_version(base: str, models: Iterable[str | None], options: StageOptions) -> str:
+    """The name of ``base`` and 8 hex digits of everything that changes answers: models, questions, options.
+
+    What an image may cost in time and tokens is no part of it.
 
     Args:
-        base: Version of the segmenter and of what classifies regions.
-        models: Of the stages.
+        base: Version of the segmenter and of what classifies regions: its name, ``-`` and a hash.
+        models: Versions of tagger, captioner, language model, detector and dense features; None where there is none.
         options: The project's.
     """
-    parts = (models.tagger, models.captioner, models.language, models.detector, models.dense)
-    content = [None if model is None else model.version for model in parts]
     prompts = PromptSet(options.domain, options.prompts).version
-    said = repr([content, prompts, replace(options, prompts={})])
-    return f"{base}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"
+    asked = replace(options, prompts={}, language_seconds=1.0, language_tokens=None)
+    said = repr([base, *models, prompts, asked])
+    name = base.rpartition("-")[0] or base
+    return f"{name}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"

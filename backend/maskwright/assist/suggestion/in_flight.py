@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def in_flight(
     *,
     workers: int = WORKERS,
     cancelled: Callable[[], bool] = never_cancelled,
-) -> Iterator[Outcome[T, R]]:
+) -> Generator[Outcome[T, R], None, None]:
     """Work on many items at once and answer in their order.
 
     No more than ``workers`` items are taken and not yet answered, whatever the number of items: one slow item holds
@@ -61,7 +61,7 @@ def in_flight(
     Raises:
         Cancelled: As soon as ``cancelled`` says so and what was under way has ended.
     """
-    device = _Device()
+    device = Device()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="in-flight")
     line: deque[tuple[T, Future[R]]] = deque()
     try:
@@ -102,7 +102,7 @@ class HeldCaptioner:
             return self._captioner.captions(images)
 
 
-class _Device:
+class Device:
     """One at a time; of those who wait, the one of the lowest number. Once closed, nobody gets a turn any more."""
 
     def __init__(self) -> None:
@@ -112,14 +112,21 @@ class _Device:
         self._is_closed = False
 
     def turn(self, number: int) -> Turn:
+        """What one piece of work holds while it uses the device; of no other piece of work is the number the same."""
         return _NumberedTurn(self, number)
 
     def close(self) -> None:
+        """Give no turn to anybody any more; those who wait for one are cancelled."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def take(self, number: int) -> None:
+        """Wait for the turn of a number.
+
+        Raises:
+            Cancelled: If the device is closed.
+        """
         with self._changed:
             heapq.heappush(self._waiting, number)
             self._changed.wait_for(lambda: self._is_closed or (not self._is_taken and self._waiting[0] == number))
@@ -129,13 +136,14 @@ class _Device:
             self._is_taken = True
 
     def give_back(self) -> None:
+        """End the turn that was taken."""
         with self._changed:
             self._is_taken = False
             self._changed.notify_all()
 
 
 class _NumberedTurn(AbstractContextManager[object]):
-    def __init__(self, device: _Device, number: int) -> None:
+    def __init__(self, device: Device, number: int) -> None:
         self._device, self._number = device, number
 
     def __enter__(self) -> None:

@@ -24,7 +24,7 @@ from maskwright.assist.suggestion.overlap import settle_overlaps
 from maskwright.assist.suggestion.suggest import bounded, read, suggest
 from maskwright.assist.suggestion.support import Found, check_support
 from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
-from maskwright.assist.suggestion.values import StageModels, StageOptions, Suggestion
+from maskwright.assist.suggestion.values import Source, StageModels, StageOptions, Suggestion
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
@@ -165,8 +165,9 @@ def _checked(
             Region(item.mask, item.label, score, provenance, {item.label: score})
             for item, score in zip(objects, scores, strict=True)
         ]
-        seen = {item.label for item in objects}
-        return regions, [True] * len(objects), [one for one in suggestions if one.sources or one.label in seen]
+        seen = [_with_boxes(one, [item for item in objects if item.label == one.label]) for one in suggestions]
+        labelled = {item.label for item in objects}
+        return regions, [True] * len(objects), [one for one in seen if one.sources or one.label in labelled]
     with context.stage("check"):
         checked = check_support(
             image.pixels,
@@ -185,6 +186,16 @@ def _checked(
         for item, support, scores in zip(objects, checked.support, checked.class_scores, strict=True)
     ]
     return regions, list(checked.kept), list(checked.suggestions)
+
+
+def _with_boxes(one: Suggestion, objects: Sequence[Found]) -> Suggestion:
+    """A suggestion for which the surest of its class's boxes speaks as well."""
+    scores = [(item.score, item.phrase or item.label) for item in objects if item.score is not None]
+    if not scores:
+        return one
+    score, phrase = max(scores)
+    sources = (*one.sources, Source("detector", phrase, min(score, 1.0)))
+    return replace(one, sources=tuple(sorted(sources, key=lambda source: -source.confidence)))
 
 
 def _settled(

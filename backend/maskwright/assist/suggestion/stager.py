@@ -1,0 +1,236 @@
+"""What a process keeps for pre-annotation in stages: models, answers about phrases, and whose turn at the device it is.
+
+Images are pre-annotated in stages where the settings or the project name other models for it than a fresh machine's, or
+where the project says how it is to be done.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from maskwright.assist.encode_queue import Priority
+from maskwright.assist.everything import Encode, never_cancelled
+from maskwright.assist.preannotate import Preannotation, PreannotationOptions
+from maskwright.assist.suggestion.context import Context, staged_version
+from maskwright.assist.suggestion.in_flight import Device
+from maskwright.assist.suggestion.loading import load_models
+from maskwright.assist.suggestion.memo import PhraseMemo
+from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds
+from maskwright.assist.suggestion.values import StageModels, StageOptions
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.images import Image
+from maskwright.labels import LabelSet
+from maskwright.models.protocols import RegionClassifier, Segmenter
+from maskwright.models.roles import configured, setting_of
+from maskwright.models.stages import Stages
+from maskwright.models.uri import ROLES, ModelURI, Role, parse_model_uri
+from maskwright.settings import Settings
+
+PARTS: tuple[Role, ...] = ("tagger", "captioner", "language", "detector", "dense")
+"""What models play around the segmenter."""
+RETRY_S = 60.0
+"""A model that could not be had is not asked for again before: each image would wait for it in vain."""
+_KEPT = 64
+"""Projects whose models are remembered; they share them."""
+_URGENT = 10**12
+"""Turns that an image goes ahead which a person waits for."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProjectStages:
+    """What a project says of the stages.
+
+    Attributes:
+        uris: Its own models in place of those that are set, by part.
+        options: How it is done; None = as usual, where anything else asks for stages.
+        thresholds: What the support of pixels means for each class.
+    """
+
+    uris: Mapping[Role, str] = field(default_factory=dict)
+    options: StageOptions | None = None
+    thresholds: ClassThresholds = USUAL
+
+
+NO_STAGES = ProjectStages()
+"""A project that leaves everything to the settings."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    models: StageModels
+    missing: tuple[str, ...]
+    until: float
+
+
+class Stager:
+    """Pre-annotates in stages. Safe under threads; loads nothing before the first image.
+
+    Args:
+        settings: Name the models, and servers that may be asked.
+        stages: Loads and keeps them; its own by default.
+    """
+
+    def __init__(self, settings: Settings, stages: Stages | None = None) -> None:
+        self._settings = settings
+        self._stages = Stages(settings) if stages is None else stages
+        self._memo = PhraseMemo()
+        self._device, self._numbers = Device(), itertools.count()
+        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def is_staged(self, project: ProjectStages = NO_STAGES) -> bool:
+        """Whether images of a project are pre-annotated in stages.
+
+        Raises:
+            InvalidInput: If a URI is malformed, or names a server that the operator has not set.
+        """
+        named = self._named(project)
+        return project.options is not None or any(named[part] != ROLES[part][0] for part in PARTS)
+
+    def version(self, base: str, project: ProjectStages = NO_STAGES) -> str:
+        """The version of a project's pre-annotations; ``base`` itself where they are not made in stages.
+
+        Loads no weights and contacts nobody. A model that is not there changes the version, and does so again when it
+        comes.
+
+        Args:
+            base: Version of the segmenter and of what classifies regions.
+            project: What the project says.
+
+        Raises:
+            InvalidInput: As ``is_staged``, or if the project's prompts cannot be used.
+        """
+        if not self.is_staged(project):
+            return base
+        options, named = project.options or StageOptions(), self._named(project)
+        unused = set() if options.caption else {"captioner"}
+        versions = [None if part in unused else self._described(part, named[part]) for part in PARTS]
+        return staged_version(base, versions, options)
+
+    def preannotate(
+        self,
+        image: Image,
+        labels: LabelSet,
+        limits: PreannotationOptions,
+        project: ProjectStages,
+        *,
+        segmenter: Segmenter,
+        encode: Encode,
+        classifier: RegionClassifier | None,
+        model_version: str,
+        priority: Priority = Priority.BACKGROUND,
+        observe: Callable[[str, float], None] = lambda stage, seconds: None,
+        cancelled: Callable[[], bool] = never_cancelled,
+    ) -> Preannotation:
+        """See ``preannotate_in_stages``. Of the images under way at once, one has the device, the first that came;
+        those that a person waits for come before.
+
+        Args:
+            image: The image.
+            labels: The project's classes.
+            limits: What the project wants.
+            project: How, and by which models.
+            segmenter: Draws the masks.
+            encode: Gives the embedding of a window of this image.
+            classifier: Gives regions their classes where no dense features can.
+            model_version: From ``version``.
+            priority: Interactive where a person waits.
+            observe: Told the seconds of each stage.
+            cancelled: Asked between stages.
+
+        Raises:
+            Cancelled: As soon as ``cancelled`` says so, or if this is closed.
+            InvalidInput: As ``version``, or if nothing could find or classify regions.
+            Busy: If too many images wait to be encoded.
+        """
+        from maskwright.assist.suggestion.staged import preannotate_in_stages  # only those who use it wait for it
+
+        options = project.options or StageOptions()
+        loaded = self._models(project, options)
+        number = next(self._numbers) - (_URGENT if priority is Priority.INTERACTIVE else 0)
+        context = Context(
+            loaded.models,
+            segmenter,
+            encode,
+            self._memo,
+            model_version,
+            classifier,
+            project.thresholds,
+            self._device.turn(number),
+            observe,
+            cancelled,
+        )
+        found = preannotate_in_stages(image, labels, limits, options, context)
+        return replace(found, problems=(*loaded.missing, *found.problems)) if loaded.missing else found
+
+    def state(self) -> dict[str, Any]:
+        """The models that are set, by part, and ``missing``: why those asked for could not be had. Loads nothing."""
+        named = configured(self._settings)
+        with self._lock:
+            missing = dict.fromkeys(words for loaded in self._loaded.values() for words in loaded.missing)
+        return {**{part: named[part] for part in PARTS}, "missing": list(missing)}
+
+    def close(self) -> None:
+        """Cancel the images that wait for their turn. Repeatable."""
+        self._device.close()
+
+    def _models(self, project: ProjectStages, options: StageOptions) -> _Loaded:
+        key = repr((sorted(self._named(project).items()), options))
+        with self._lock:
+            known = self._loaded.get(key)
+            if known is not None and time.monotonic() < known.until:
+                self._loaded.move_to_end(key)
+                return known
+        models, missing = load_models(self._stages, self._settings, options, project.uris)
+        for words in missing:
+            _log.warning("pre-annotation goes on without a stage: %s", words)
+        known = _Loaded(models, missing, time.monotonic() + RETRY_S if missing else float("inf"))
+        with self._lock:
+            self._loaded[key] = known
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+        return known
+
+    def _named(self, project: ProjectStages) -> dict[Role, str]:
+        """The URI of each part; what a project names comes over the network."""
+        named = configured(self._settings)
+        own = {part: _parsed(part, uri) for part, uri in project.uris.items()}
+        if any(uri.server for uri in own.values()):
+            known = self._servers(named)
+            for part, uri in own.items():
+                if uri.server and uri.server not in known:
+                    raise InvalidInput(
+                        f"{part}: neither MASKWRIGHT_LANGUAGE_SERVER nor {setting_of(part)} names the server of "
+                        f"{str(uri)!r}; a project may only ask servers that the operator has set"
+                    )
+        return named | {part: str(uri) for part, uri in own.items()}
+
+    def _servers(self, named: Mapping[Role, str]) -> set[str]:
+        settings = self._settings
+        servers = {_parsed(part, named[part]).server for part in PARTS}
+        # The address that is there by default is a public company's: nobody has chosen it yet.
+        if settings.language_api_key.get_secret_value() or "language_server" in settings.model_fields_set:
+            servers.add(settings.language_server.rstrip("/"))
+        return servers
+
+    def _described(self, part: Role, uri: str) -> str | None:
+        if uri == "none":
+            return None
+        try:
+            return self._stages.describe(part, uri).version
+        except ModelUnavailable:
+            return f"{uri} is missing"
+
+
+def _parsed(part: Role, uri: str) -> ModelURI:
+    return ModelURI("none") if uri.strip() == "none" else parse_model_uri(uri, part)

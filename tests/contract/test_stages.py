@@ -1,0 +1,214 @@
+"""Pre-annotation in stages through the protocol: a language model on a server, its evidence, and what if it is down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from flask import Flask, request
+from werkzeug.serving import make_server
+
+from maskwright.assist.assistant import Assistant
+from maskwright.assist.jobs import BackgroundJobs
+from maskwright.assist.services import Services
+from maskwright.models.protocols import Detections, Tag
+from maskwright.models.stages import STAGES, StageFamily, Stages
+from maskwright.server.app import create_app
+from maskwright.server.metrics import Metrics
+from maskwright.settings import Settings
+from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.platform import PLATFORM
+from maskwright_label_studio.results import results_to_regions
+
+from .conftest import TOKEN, disc
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<BrushLabels name="brush" toName="image"><Label value="Ball"/><Label value="Dog"/></BrushLabels>
+<TextArea name="suggestions" toName="image"/></View>"""
+BOX = (60, 50, 161, 151)
+
+
+class Tags:
+    name, version = "tags", "tags-1"
+
+    def tags(self, images: Any, *, top: int = 10) -> list[list[Tag]]:
+        return [[Tag("sphere", 0.9), Tag("grass", 0.4)] for _ in images]
+
+
+class Boxes:
+    """Finds the disc whatever of it is asked for, and no dog."""
+
+    name, version = "boxes", "boxes-1"
+
+    def for_recall(self) -> Boxes:
+        return self
+
+    def detect(self, image: Any, phrases: Any) -> Detections:
+        rows = [number for number, phrase in enumerate(phrases) if phrase in ("Ball", "sphere")][:1]
+        return Detections(
+            np.array([BOX] * len(rows), dtype=np.float32).reshape(-1, 4),
+            np.full(len(rows), 0.8, dtype=np.float32),
+            np.array(rows, dtype=np.int64),
+        )
+
+
+@dataclass
+class LanguageServer:
+    """Takes tags for classes, as a server of the OpenAI protocol, after as long as a test wants."""
+
+    url: str = ""
+    asked: int = 0
+    delay_s: float = 0.0
+    is_down: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def app(self) -> Flask:
+        app = Flask("language")
+
+        @app.post("/v1/chat/completions")
+        def complete() -> Any:
+            with self.lock:
+                self.asked += 1
+            time.sleep(self.delay_s)
+            if self.is_down:
+                return {"error": {"message": "out of memory"}}, 500
+            properties = request.get_json()["response_format"]["json_schema"]["schema"]["properties"]
+            labels = [{"name": "Ball", "evidence": ["sphere"], "implied": False}]
+            content = {"label": "Ball"} if "label" in properties else {"labels": labels}
+            message = {"role": "assistant", "content": orjson.dumps(content).decode()}
+            return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+        return app
+
+
+@pytest.fixture
+def language() -> Iterator[LanguageServer]:
+    state = LanguageServer()
+    server = make_server("127.0.0.1", 0, state.app(), threaded=True)
+    state.url = f"http://127.0.0.1:{server.port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield state
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def staged(tmp_path, label_studio, language) -> Iterator[Callable[..., Any]]:
+    """A server with a real assistant whose segmenter is the classical one; words and boxes are scripted."""
+    ends: list[Callable[[], None]] = []
+
+    def make(**settings: Any) -> Any:
+        given = Settings(
+            _env_file=None, home=tmp_path, model="classical", offline=True, label_studio_url=label_studio.url,
+            label_studio_api_key=TOKEN, language_server=language.url, disk_cache_bytes=0, **settings,
+        )  # fmt: skip
+        own = {
+            ("tagger", "embedded"): StageFamily(__name__, "Tags"),
+            ("detector", "embedded"): StageFamily(__name__, "Boxes"),
+        }
+        assistant = Assistant(given, stages=Stages(given, families={**STAGES, **own}))
+        jobs, metrics = BackgroundJobs(), Metrics()
+        app = create_app(Services(given, assistant, jobs, metrics.observe), metrics, [PLATFORM])
+        ends.extend([app.blueprints["label_studio"].close, jobs.close, assistant.close])
+        return app.test_client()
+
+    yield make
+    for end in ends:
+        end()
+
+
+def connected(http: Any, language: LanguageServer, payload: Any, **suggestions: Any) -> tuple[str, dict[str, Any]]:
+    """The version that /setup tells, and a request for a task."""
+    extra = {"language": f"openai:tiny@{language.url}", "suggestions": {"check_pixels": False, **suggestions}}
+    body = payload("setup") | {"schema": CONFIG, "extra_params": extra}
+    answer = http.post("/setup", json=body)
+    assert answer.status_code == 200, answer.data
+    request_body = payload("predict-single-task-open") | {"label_config": CONFIG, "project": body["project"]}
+    return answer.json["model_version"], request_body
+
+
+def predicted(http: Any, body: dict[str, Any]) -> dict[str, Any]:
+    answer = http.post("/predict", json=body)
+    assert answer.status_code == 200, answer.data
+    (prediction,) = answer.json["results"]
+    return prediction
+
+
+def test_words_of_a_server_become_a_region_with_the_evidence_beside_it(staged, language, payload):
+    http = staged()
+    version, body = connected(http, language, payload)
+    prediction = predicted(http, body)
+    assert prediction["model_version"] == version
+    assert version.startswith("classical+stages-")
+    drawn, told = prediction["result"]
+    assert drawn["value"]["brushlabels"] == ["Ball"]
+    assert drawn["meta"] == {"text": ["Ball: tag 'sphere' .90; the language model agrees; detector .80"]}
+    assert told["from_name"] == "suggestions"
+    assert told["value"]["text"][0].startswith("Ball: plausible .90 (tag 'sphere' .90; the language model agrees")
+    assert "grass: outside of the label set .40 (tag 'grass' .40)" in told["value"]["text"]
+    (region,) = results_to_regions(prediction["result"])
+    assert region.label == "Ball"
+    truth = disc()
+    assert (region.mask.to_array() & truth).sum() / (region.mask.to_array() | truth).sum() > 0.9
+
+
+def test_a_language_model_that_is_down_costs_no_masks_and_says_why(staged, language, payload, caplog):
+    http = staged()
+    _, body = connected(http, language, payload)
+    language.is_down = True
+    prediction = predicted(http, body)
+    drawn, told = prediction["result"]
+    assert drawn["value"]["brushlabels"] == ["Ball"]
+    (problem,) = [line for line in told["value"]["text"] if line.startswith("problem: ")][:1]
+    assert "language model" in problem
+    assert "language model" in caplog.text
+
+
+def test_without_a_text_area_only_the_regions_tell(staged, language, payload):
+    http = staged()
+    _, body = connected(http, language, payload)
+    body["label_config"] = body["label_config"].replace('name="suggestions"', 'name="remarks"')
+    (drawn,) = predicted(http, body)["result"]
+    assert drawn["meta"]["text"]
+
+
+def test_a_project_without_stages_is_asked_nothing_and_tells_nothing(staged, language, payload):
+    http = staged()
+    setup = payload("setup") | {"schema": CONFIG, "extra_params": None}
+    version = http.post("/setup", json=setup).json["model_version"]
+    assert "stages" not in version
+    assert language.asked == 0
+
+
+def test_a_server_that_the_operator_has_not_set_is_refused_when_the_project_is_connected(staged, payload):
+    extra = {"language": "openai:tiny@http://169.254.0.1/v1"}
+    answer = staged().post("/setup", json=payload("setup") | {"schema": CONFIG, "extra_params": extra})
+    assert answer.status_code == 400
+    assert "MASKWRIGHT_LANGUAGE_SERVER" in answer.status
+
+
+def test_many_tasks_wait_for_the_language_model_together(staged, language, payload, label_studio):
+    http = staged(language_cache_bytes=0)
+    _, one = connected(http, language, payload)
+    language.delay_s = 0.5
+    first = one["tasks"][0]
+    body = one | {
+        "tasks": [first | {"id": n, "data": {"image": f"/data/upload/1/{n}.png"}} for n in range(1, 17)],
+    }
+    started = time.monotonic()
+    results = http.post("/predict", json=body).json["results"]
+    assert all(result["result"] for result in results)
+    assert language.asked >= 16
+    assert time.monotonic() - started < 0.75 * 16 * language.delay_s, "one after the other"
+
+
+def test_the_text_area_is_no_control_that_answers(payload):
+    config = parse_config(CONFIG)
+    assert [output.control.name for output in config.outputs()] == ["brush"]

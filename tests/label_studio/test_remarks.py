@@ -1,0 +1,99 @@
+"""What annotators are told of why a class was proposed, and that nobody takes it for an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskwright.assist.preannotate import Preannotation
+from maskwright.assist.suggestion.values import Source, Suggestion
+from maskwright.masks import Mask
+from maskwright.regions import Provenance, Region
+from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.context import prompt_group
+from maskwright_label_studio.remarks import MOST_LINES, remark_lines, remark_of, remarks_item, without_remarks
+from maskwright_label_studio.results import results_to_regions
+
+CONFIG = parse_config(
+    '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image"><Label value="person"/>'
+    '</BrushLabels><TextArea name="suggestions" toName="image"/><TextArea name="phrase" toName="image"/></View>'
+)
+PERSON = Suggestion(
+    "person",
+    "confirmed",
+    0.74,
+    (Source("tag", "man", 0.82), Source("region", "clip", 0.79), Source("detector", "person", 0.61)),
+)
+TRACK = Suggestion("track", "plausible", 0.9, (Source("tag", "track", 0.9),), is_known=False)
+DOG = Suggestion("dog", "rejected", 0.1, (Source("language", "tiny", 0.25),), implied=True)
+
+
+def region(label="person", **scores):
+    return Region(Mask.from_box((1, 1, 5, 5), (8, 9)), label, 0.5, Provenance("preannotation", "v"), scores)
+
+
+def found(*suggestions, problems=()):
+    return Preannotation((region(),), 0.5, "v", suggestions, tuple(problems))
+
+
+def test_a_region_tells_what_speaks_for_its_class():
+    words = "person: tag 'man' .82; detector .61; pixels confirm .74"
+    assert remark_of(region(person=0.74), [TRACK, PERSON]) == words
+
+
+def test_words_of_a_caption_and_a_phrase_of_another_name_are_quoted():
+    rider = Suggestion("person", "plausible", 0.5, (Source("caption", "a rider"), Source("detector", "rider", 1.0)))
+    assert remark_of(region(), [rider]) == "person: caption 'a rider'; detector 'rider' 1.00"
+
+
+def test_a_region_of_a_class_that_nobody_suggested_tells_nothing():
+    assert remark_of(region("cat"), [PERSON]) is None
+    assert remark_of(region("track"), [TRACK]) is None
+    assert remark_of(region(), []) is None
+
+
+def test_the_image_tells_every_class_and_every_problem():
+    assert remark_lines(found(TRACK, PERSON, DOG, problems=["the language model\nis down"])) == [
+        "person: confirmed .74 (tag 'man' .82; pixels confirm .79; detector .61)",
+        "dog: rejected .10 (the language model infers it from the scene)",
+        "track: outside of the label set .90 (tag 'track' .90)",
+        "problem: the language model is down",
+    ]
+
+
+def test_lines_are_few_and_short_whatever_was_suggested():
+    many = [Suggestion("x" * 1000, "plausible", 1.0, ())] * 500
+    lines = remark_lines(found(*many, problems=["p" * 1000] * 500))
+    assert len(lines) == MOST_LINES
+    assert max(map(len, lines)) <= 300
+    assert any(line.startswith("problem") for line in lines)
+
+
+def test_the_text_area_of_that_name_gets_one_item():
+    (item,) = remarks_item(found(PERSON), CONFIG, "image", None)
+    assert (item["from_name"], item["to_name"], item["type"]) == ("suggestions", "image", "textarea")
+    assert item["value"]["text"] == remark_lines(found(PERSON))
+    (listed,) = remarks_item(found(PERSON), CONFIG, "image", 2)
+    assert listed["item_index"] == 2
+
+
+@pytest.mark.parametrize("tag", ["", '<TextArea name="suggestions" toName="other"/>', '<Labels name="suggestions"/>'])
+def test_without_such_a_text_area_on_the_image_there_is_none(tag):
+    config = parse_config(
+        '<View><Image name="image" value="$image"/><Image name="other" value="$o"/><BrushLabels name="mask" '
+        f'toName="image"><Label value="person"/></BrushLabels>{tag}</View>'
+    )
+    assert remarks_item(found(PERSON), config, "image", None) == []
+
+
+def test_where_nothing_was_suggested_nothing_is_said():
+    assert remarks_item(found(), CONFIG, "image", None) == []
+
+
+def test_what_is_shown_is_neither_a_region_nor_a_prompt():
+    items = remarks_item(found(PERSON, problems=["down"]), CONFIG, "image", None)
+    assert results_to_regions(items) == []
+    assert prompt_group({"result": items}, CONFIG) is None
+    assert without_remarks(items) == []
+    phrase = items[0] | {"from_name": "phrase"}
+    assert prompt_group({"result": [phrase, *items]}, CONFIG).control.name == "phrase"
+    assert without_remarks([phrase]) == [phrase]
