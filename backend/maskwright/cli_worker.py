@@ -21,6 +21,7 @@ def worker() -> None:
     from maskwright.cli import start_logging
     from maskwright.learn.rounds.requests import queue_due_rounds, seconds_until_due
     from maskwright.learn.rounds.run import run_pending
+    from maskwright.learn.rounds.suggestions import learn_from_suggestions
     from maskwright.server.work_queue import WorkQueue
     from maskwright.server.worker import be_modest, run_worker
     from maskwright.server.workshops import open_workshop
@@ -36,8 +37,10 @@ def worker() -> None:
 
         def work(owner: str, stopping: Callable[[], bool]) -> float:
             queue_due_rounds(workshop)
-            # What became due while rounds were running is seen to at once.
-            return 0.0 if run_pending(workshop, owner, stopping=stopping) else seconds_until_due(workshop)
+            if run_pending(workshop, owner, stopping=stopping):
+                return 0.0  # what became due meanwhile is seen to at once
+            learn_from_suggestions(workshop, stopping=stopping)
+            return seconds_until_due(workshop)
 
         run_worker(
             store.database, WorkQueue(settings), work,

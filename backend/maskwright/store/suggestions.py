@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, delete, exists, func, select
 
 from maskwright.store.database import Database
 from maskwright.store.documents import checked_number, checked_text
@@ -42,6 +42,15 @@ class Suggested:
     suggestions: list[Any]
     problems: list[Any]
     created_at: str
+
+
+@dataclass(frozen=True)
+class SuggestedState:
+    """What tells whether a project's suggestions have changed: how many tasks have some, and of what the last is."""
+
+    tasks: int
+    newest: str
+    support_version: str
 
 
 class Suggestions:
@@ -102,6 +111,16 @@ class Suggestions:
             connection.execute(delete(suggestions).where(*here, erased))
 
         self._database.write(work)
+
+    def state(self, project_id: int) -> SuggestedState | None:
+        """What is kept of a project in short; None for nothing."""
+        here = suggestions.c.project_id == project_id
+        last = select(suggestions.c.created_at, suggestions.c.support_version).where(here)
+        last = last.order_by(suggestions.c.created_at.desc(), suggestions.c.task_number.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(last).first()
+            count = connection.execute(select(func.count()).select_from(suggestions).where(here)).scalar_one()
+        return None if row is None else SuggestedState(int(count), to_text(row.created_at), row.support_version)
 
     def list(self, project_id: int) -> Iterator[Suggested]:
         """Those of a project in the order of the tasks' numbers, a page at a time; not of tasks that are deleted."""

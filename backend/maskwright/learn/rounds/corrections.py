@@ -77,15 +77,9 @@ def corrections_of(
             any time over them.
         size_of: Asked for the size of an image that nothing in the task tells.
     """
-    by_machine = task.key in machine
-    able = [
-        (annotation, number)
-        for number, annotation in enumerate(task.annotations)
-        if annotation.kind == "submitted" and not (by_machine and not annotation.lead_time)
-    ]
-    if not able:
+    annotation = newest_by_people(task, machine)
+    if annotation is None:
         return [], []
-    annotation, _ = max(able, key=lambda one: (_moment(one[0].updated_at), _moment(one[0].created_at), one[1]))
     chosen = choose(replace(task, annotations=(annotation,)), Selection(), size_of=size_of)
     problems = [*chosen.problems, *(problem for record in chosen.records for problem in record.problems)]
     problems += [f"task {task.key}: {why}" for why, _ in chosen.left_out]
@@ -121,6 +115,18 @@ def corrections_of(
             )
         )  # fmt: skip
     return found, problems
+
+
+def newest_by_people(task: AnnotatedTask, machine: Collection[str] = ()) -> Annotation | None:
+    """The newest submitted annotation of a task that is not the machine's own, or None; see ``corrections_of``."""
+    by_machine = task.key in machine
+    able = [
+        (annotation, number)
+        for number, annotation in enumerate(task.annotations)
+        if annotation.kind == "submitted" and not (by_machine and not annotation.lead_time)
+    ]
+    newest = max(able, key=lambda one: (_moment(one[0].updated_at), _moment(one[0].created_at), one[1]), default=None)
+    return None if newest is None else newest[0]
 
 
 def _moment(text: str) -> datetime:

@@ -15,6 +15,7 @@ from maskwright.errors import Busy, Cancelled, MaskwrightError, NotFound
 from maskwright.learn.rounds.candidates import forget_candidates
 from maskwright.learn.rounds.ends import End, forget_work
 from maskwright.learn.rounds.heartbeat import Heartbeat
+from maskwright.learn.rounds.suggestions import learn_from_suggestions
 from maskwright.learn.rounds.work import RoundWork
 from maskwright.learn.rounds.workshop import Workshop
 from maskwright.store.faults import StoreUnavailable
@@ -114,6 +115,7 @@ def run_round(
     log.info("%s: %s after %.0f s. %s", name, ended.state, time.monotonic() - began, ended.reason)
     forget_work(workshop.folder(ended.project_id, ended.number))
     forget_candidates(workshop, ended.project_id)
+    learn_from_suggestions(workshop, ended.project_id)
     return ended
 
 
