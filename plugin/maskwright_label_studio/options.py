@@ -54,6 +54,13 @@ class ProjectOptions(BaseModel):
     suggestions: StageOptions | None = Field(
         default=None, description="How classes are suggested, looked for and checked; given, it is done in stages."
     )
+    phrases: Literal["text4seg"] | None = Field(
+        default=None,
+        description="text4seg: the language model finds what phrases name, instead of detector or classifier.",
+    )
+    find_similar: bool = Field(
+        default=False, description="Whether pre-annotations show what looks like the regions corrected last."
+    )
 
     @model_validator(mode="after")
     def _window_is_whole(self) -> ProjectOptions:

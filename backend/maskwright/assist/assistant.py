@@ -13,6 +13,7 @@ from maskwright.assist.classifiers import Classifiers
 from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.everything import never_cancelled
+from maskwright.assist.finding import Finding
 from maskwright.assist.interact import InteractiveAnswer, Interactor
 from maskwright.assist.jobs import BackgroundJobs, JobProgress
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
@@ -83,6 +84,9 @@ class Assistant:
             settings.image_cache_bytes, lambda image: image.nbytes
         )
         self._stager = Stager(settings, stages)
+        self.finding = Finding(
+            self.embeddings, self.segmenter, self._classifier, features, self._stager, tile_size=settings.tile_size
+        )
         self._warming = BackgroundJobs(workers=1, max_pending=settings.queue_size, name="warm-embeddings")
         self._fault = ""
 

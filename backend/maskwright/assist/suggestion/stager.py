@@ -172,6 +172,19 @@ class Stager:
         found = preannotate_in_stages(image, labels, limits, options, context)
         return replace(found, problems=(*loaded.missing, *found.problems)) if loaded.missing else found
 
+    def uri(self, part: Role, project: ProjectStages = NO_STAGES) -> str:
+        """What plays a part; "none" where it is switched off. Errors as ``is_staged``."""
+        return self._named(project)[part]
+
+    def model(self, part: Role, project: ProjectStages = NO_STAGES) -> Any:
+        """What plays a part, loaded on first use.
+
+        Raises:
+            InvalidInput: As ``is_staged``, or if the part is switched off.
+            ModelUnavailable: If the model cannot be had or loaded.
+        """
+        return self._stages.model(part, self.uri(part, project))
+
     def state(self) -> dict[str, Any]:
         """The models that are set, by part, and ``missing``: why those asked for could not be had. Loads nothing."""
         named = configured(self._settings)

@@ -1,0 +1,243 @@
+"""What words name and what looks like an example, found with the models that an assistant has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maskwright.assist.encode_queue import Priority
+from maskwright.assist.encoding import EmbeddingService
+from maskwright.assist.everything import Encode
+from maskwright.assist.fewshot import Learnt, Similar, Support, find_similar, learn_supports
+from maskwright.assist.refer import Referred, refer_regions
+from maskwright.assist.referring.finders import finder_by_detector, finder_by_looks
+from maskwright.assist.referring.resolve import Find
+from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
+from maskwright.assist.suggestion.suggest import bounded
+from maskwright.assist.suggestion.values import StageOptions
+from maskwright.assist.text4seg import finder_by_text
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.images import Image
+from maskwright.images.tiles import IntBox
+from maskwright.models.language.prompt_sets import PromptSet
+from maskwright.models.protocols import ImageEmbedding, LanguageModel, Message, RegionClassifier, Segmenter
+from maskwright.models.region_features import RegionFeatures
+from maskwright.models.text4seg import TextSegmenter
+from maskwright.models.uri import Role, parse_model_uri
+from maskwright.regions import Region
+from maskwright.store.lru import ByteBoundedCache
+
+LEARNT_BYTES = 64 * 1024**2
+"""What examples taught is kept up to this size: the next picture is mostly compared with the same ones."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A phrase, the class of what it names, and other words that help to find that."""
+
+    phrase: str
+    label: str
+    also: tuple[str, ...] = ()
+
+
+class Finding:
+    """Finds regions by words and by example. Safe under threads; loads nothing before it is asked.
+
+    Args:
+        embeddings: Gives image embeddings.
+        segmenter: The segmenter that a URI names; None = the settings' default.
+        classifier: Tells where an image shows what words mean.
+        features: Compares regions where no dense features are set.
+        stager: Has the language model, the detector and the dense features that are set.
+        tile_size: Longest side of an image in which anything is found, in pixels.
+    """
+
+    def __init__(
+        self,
+        embeddings: EmbeddingService,
+        segmenter: Callable[[str | None], Segmenter],
+        classifier: RegionClassifier,
+        features: RegionFeatures,
+        stager: Stager,
+        *,
+        tile_size: int,
+    ) -> None:
+        self._embeddings, self._segmenter = embeddings, segmenter
+        self._classifier, self._features, self._stager = classifier, features, stager
+        self._tile_size = tile_size
+        self._learnt: ByteBoundedCache[Hashable, Learnt] = ByteBoundedCache(LEARNT_BYTES, _nbytes)
+
+    def by_words(
+        self,
+        image: Image,
+        wanted: Sequence[Wanted],
+        *,
+        model: str | None = None,
+        stages: ProjectStages = NO_STAGES,
+        described: bool = False,
+        model_version: str | None = None,
+    ) -> Referred:
+        """The regions that phrases name, each once; see ``refer_regions``.
+
+        A detector that is set finds them; else the classifier does. A language model that is set reads what the grammar
+        of phrases does not understand.
+
+        Args:
+            image: The image.
+            wanted: At least one phrase.
+            model: Model URI of the segmenter; None = the settings' default.
+            stages: What the project says of the other models.
+            described: Whether the language model finds them instead, by describing the image cell by cell.
+            model_version: Written into the regions' provenance.
+
+        Raises:
+            InvalidInput: If the image is too large, there is no phrase, a model that the project names may not be used,
+                or ``described`` is asked for without a language model.
+            ModelUnavailable: If the segmenter or, with ``described``, the language model cannot be had.
+            Busy: If too many images wait to be encoded.
+        """
+        options = stages.options or StageOptions()
+        prompts = PromptSet(options.domain, options.prompts)
+        reads = self._stager.uri("language", stages) != "none"
+        language = bounded(_WhenAsked(lambda: self._part("language", stages)), options) if reads else None
+        find, reasons = self._finder(image, model, stages, prompts, described)
+        regions: dict[str, Region] = {}
+        for one in wanted:
+            found = refer_regions(
+                one.phrase,
+                find,
+                image.size,
+                label=one.label,
+                also=one.also,
+                language=language,
+                prompts=prompts,
+                model_version=model_version,
+            )
+            for region in found.regions:
+                regions.setdefault(region.mask.content_hash(), region)
+            reasons += found.reasons
+        return Referred(tuple(regions.values()), tuple(reasons))
+
+    def by_example(
+        self,
+        image: Image,
+        supports: Sequence[Support],
+        *,
+        label: str | None = None,
+        model: str | None = None,
+        stages: ProjectStages = NO_STAGES,
+        model_version: str | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Similar:
+        """What looks like outlined objects; see ``find_similar``.
+
+        Args:
+            image: The image, one of the supports' or another.
+            supports: What was outlined, and where.
+            label: The class of the regions.
+            model: Model URI of the segmenter; None = the settings' default.
+            stages: What the project says of the other models.
+            model_version: Written into the regions' provenance.
+            priority: Interactive where a person waits.
+
+        Raises:
+            InvalidInput: If the image is too large, the supports cannot be used, or a model that the project names may
+                not be.
+            ModelUnavailable: If the segmenter cannot be had.
+            Busy: If too many images wait to be encoded.
+        """
+        dense, missing = None, []
+        if self._stager.uri("dense", stages) != "none":
+            try:
+                dense = self._part("dense", stages)
+            except ModelUnavailable as error:
+                missing.append(f"likes are found without dense features: {error}")
+        regions = self._features if dense is None else None
+        known = self._learnt.get_or_load(
+            (self._features.version if dense is None else dense.version, _signature(supports)),
+            lambda: learn_supports(supports, dense=dense, regions=regions),
+        )
+        segmenter = self._segmenter(model)
+        found = find_similar(
+            image,
+            known,
+            segmenter=segmenter,
+            encode=self._encode(segmenter, image, priority),
+            dense=dense,
+            regions=regions,
+            label=label,
+            model_version=model_version,
+            tile_size=self._tile_size,
+        )
+        return Similar(found.regions, (*missing, *found.warnings))
+
+    def _finder(
+        self, image: Image, model: str | None, stages: ProjectStages, prompts: PromptSet, described: bool
+    ) -> tuple[Find, list[str]]:
+        """Who finds things by words, and why it is not whom was asked for."""
+        segmenter = self._segmenter(model)
+        encode = self._encode(segmenter, image, Priority.INTERACTIVE)
+        if described:
+            reader = self._reader(stages, prompts)
+            return finder_by_text(image, reader, segmenter=segmenter, encode=encode), []
+        missing: list[str] = []
+        if self._stager.uri("detector", stages) not in ("embedded", "none"):
+            try:
+                detector = self._part("detector", stages)
+                return finder_by_detector(
+                    image, detector=detector, segmenter=segmenter, encode=encode, tile_size=self._tile_size
+                ), []
+            except ModelUnavailable as error:
+                missing.append(f"phrases are found without the detector: {error}")
+        looks = finder_by_looks(
+            image, segmenter=segmenter, encode=encode, classifier=self._classifier, tile_size=self._tile_size
+        )
+        return looks, missing
+
+    def _reader(self, stages: ProjectStages, prompts: PromptSet) -> TextSegmenter:
+        uri = self._stager.uri("language", stages)
+        if uri == "none":
+            raise InvalidInput("a picture is described by a language model that reads pictures, and none is set")
+        held = parse_model_uri(uri, "language").scheme == "hf"
+        return TextSegmenter(self._part("language", stages), prompts=prompts, constrained=held)
+
+    def _encode(self, segmenter: Segmenter, image: Image, priority: Priority) -> Encode:
+        remember = priority is Priority.INTERACTIVE
+
+        def encode(window: IntBox) -> ImageEmbedding:
+            return self._embeddings.get(segmenter, image, window, priority=priority, remember=remember)
+
+        return encode
+
+    def _part(self, role: Role, stages: ProjectStages) -> Any:
+        return self._stager.model(role, stages)
+
+
+class _WhenAsked:
+    """Implements ``LanguageModel`` with one that is loaded by the first question: most phrases need none."""
+
+    name = version = "when-asked"
+
+    def __init__(self, load: Callable[[], LanguageModel]) -> None:
+        self._load = load
+
+    def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        return self._load().answer(messages, schema)
+
+
+def _signature(supports: Sequence[Support]) -> Hashable:
+    return tuple(
+        (
+            one.image.key,
+            tuple(mask.content_hash() for mask in one.masks),
+            tuple(m.content_hash() for m in one.negatives),
+        )
+        for one in supports
+    )
+
+
+def _nbytes(learnt: Learnt) -> int:
+    pictures = sum(support.image.nbytes for support in learnt.supports)
+    places = learnt.likeness.wanted.nbytes + learnt.likeness.others.nbytes if learnt.likeness is not None else 0
+    return pictures + places + learnt.wanted.nbytes + learnt.unwanted.nbytes
