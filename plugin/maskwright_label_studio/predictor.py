@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from maskwright.assist.assistant import Priority
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.services import Services
 from maskwright.assist.suggestion.stager import PARTS, ProjectStages
-from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
@@ -23,6 +23,7 @@ from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.remarks import remark_of, remarks_item
 from maskwright_label_studio.results import as_score, region_to_result
+from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.tasks import PredictRequest, Task
 
 
@@ -48,15 +49,6 @@ def everything(project: Project) -> Callable[[Region], bool]:
     return lambda region: True
 
 
-def as_usual(project: Project) -> ClassThresholds:
-    """What the support of pixels means where nothing was learnt."""
-    return USUAL
-
-
-def nowhere(project: Project, task: Task, pages: Sequence[Page]) -> None:
-    """Keeps nothing of what was suggested."""
-
-
 class Predictor:
     """Answers for single tasks. Threads may share it.
 
@@ -64,8 +56,7 @@ class Predictor:
         services: The assistant and its surroundings.
         access: How images are reached.
         shows: Tells which regions of a project's pre-annotations people see.
-        thresholds: Tells what a project's corrections taught of the support of pixels; raises nothing.
-        keep: Takes the pages of every task for which classes were suggested; raises nothing.
+        lessons: Knows what projects' corrections taught of suggested classes, and keeps what is suggested.
     """
 
     def __init__(
@@ -73,10 +64,9 @@ class Predictor:
         services: Services,
         access: Access,
         shows: Callable[[Project], Callable[[Region], bool]] = everything,
-        thresholds: Callable[[Project], ClassThresholds] = as_usual,
-        keep: Callable[[Project, Task, Sequence[Page]], None] = nowhere,
+        lessons: SuggestionLessons | None = None,
     ) -> None:
-        self._shows, self._thresholds, self._keep = shows, thresholds, keep
+        self._shows, self._lessons = shows, lessons
         self._assistant = services.assistant
         self._observe = services.observe
         self._access = access
@@ -170,8 +160,8 @@ class Predictor:
         """The images of a task with what is proposed for each, one after the other; errors as ``preannotation``."""
         config.require_outputs()
         stages, pages = project_stages(project.options), []
-        if self._assistant.is_staged(stages):
-            stages = replace(stages, thresholds=self._thresholds(project))
+        if self._lessons is not None:
+            stages = replace(stages, thresholds=partial(self._lessons.thresholds, project))
         for tag in config.images:
             labels = config.labels_on(tag.name)
             if not len(labels):
@@ -189,8 +179,8 @@ class Predictor:
                 )
                 pages.append(Page(tag.name, index if tag.is_list else None, image, found))
                 yield pages[-1]
-        if any(page.found.suggestions or page.found.problems for page in pages):
-            self._keep(project, task, pages)
+        if self._lessons is not None:
+            self._lessons.keep(project, task, [page.found for page in pages])
 
     def prediction(
         self,

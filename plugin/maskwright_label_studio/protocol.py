@@ -30,6 +30,7 @@ from maskwright_label_studio.projects import PROJECTS_FILE, Project, ProjectMemo
 from maskwright_label_studio.refresh import QueueRefresher
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.serving import LearningDoor
+from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.tasks import PredictRequest, project_key
 from maskwright_label_studio.warm import Warmer
 from maskwright_label_studio.webhook import check_unproven_size, read_event
@@ -68,7 +69,9 @@ class LabelStudioBlueprint(Blueprint):
             services.settings, self.store, access, self.projects, corrected=self._learning.corrected
         )
         self._intake = EventIntake(self.store, self._stored)
-        self._predictor = Predictor(services, access, Modes(self.store.soon, servers).shown)
+        self._predictor = Predictor(
+            services, access, Modes(self.store.soon, servers).shown, SuggestionLessons(self.store.soon, servers)
+        )
         self.refresher = QueueRefresher(services, self._predictor, servers, self.projects, self._learning)
         self._batch = BatchPredictor(services, self._predictor, access)
         self._warmer = Warmer(services, self._predictor, access)

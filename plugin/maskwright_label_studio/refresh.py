@@ -34,6 +34,7 @@ from maskwright_label_studio.projects import PROJECTS_FILE, Project, ProjectMemo
 from maskwright_label_studio.queue_pass import PassReport, Place, QueuePass
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.serving import LearningDoor
+from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.webhook import PLATFORM_NAME
 
 POLL_S = 1.0
@@ -59,7 +60,9 @@ def refresher(services: Services) -> QueueRefresher:
     access = Access(services.settings)
     projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
     servers = Servers(services.settings, access, projects)
-    predictor = Predictor(services, access, Modes(services.store.soon, servers).shown)
+    predictor = Predictor(
+        services, access, Modes(services.store.soon, servers).shown, SuggestionLessons(services.store.soon, servers)
+    )
     return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
 
 

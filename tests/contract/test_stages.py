@@ -17,11 +17,16 @@ from werkzeug.serving import make_server
 from maskwright.assist.assistant import Assistant
 from maskwright.assist.jobs import BackgroundJobs
 from maskwright.assist.services import Services
+from maskwright.assist.suggestion.learnt import THRESHOLDS
+from maskwright.assist.suggestion.records import read_suggestions
+from maskwright.assist.suggestion.thresholds import ClassThresholds, Threshold
 from maskwright.models.protocols import Detections, Tag
 from maskwright.models.stages import STAGES, StageFamily, Stages
 from maskwright.server.app import create_app
 from maskwright.server.metrics import Metrics
 from maskwright.settings import Settings
+from maskwright.store.project_notes import ProjectNotes
+from maskwright.store.suggestions import Suggestions
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.platform import PLATFORM
 from maskwright_label_studio.results import results_to_regions
@@ -56,6 +61,17 @@ class Boxes:
             np.full(len(rows), 0.8, dtype=np.float32),
             np.array(rows, dtype=np.int64),
         )
+
+
+class Looks:
+    """Takes every region for the first class."""
+
+    name, version = "looks", "looks-1"
+
+    def classify(self, image: Any, masks: Any, phrases: Any) -> np.ndarray:
+        rows = np.full((len(masks), len(phrases)), 0.1, dtype=np.float32)
+        rows[:, 0] = 0.9
+        return rows
 
 
 @dataclass
@@ -113,7 +129,7 @@ def staged(tmp_path, label_studio, language) -> Iterator[Callable[..., Any]]:
             ("tagger", "embedded"): StageFamily(__name__, "Tags"),
             ("detector", "embedded"): StageFamily(__name__, "Boxes"),
         }
-        assistant = Assistant(given, stages=Stages(given, families={**STAGES, **own}))
+        assistant = Assistant(given, classifier=Looks(), stages=Stages(given, families={**STAGES, **own}))
         jobs, metrics = BackgroundJobs(), Metrics()
         app = create_app(Services(given, assistant, jobs, metrics.observe), metrics, [PLATFORM])
         ends.extend([app.blueprints["label_studio"].close, jobs.close, assistant.close])
@@ -161,7 +177,7 @@ def test_words_of_a_server_become_a_region_with_the_evidence_beside_it(staged, l
 
 def test_a_language_model_that_is_down_costs_no_masks_and_says_why(staged, language, payload, caplog):
     http = staged()
-    _, body = connected(http, language, payload)
+    _, body = connected(http, language, payload, language_seconds=1)
     language.is_down = True
     prediction = predicted(http, body)
     drawn, told = prediction["result"]
@@ -192,6 +208,67 @@ def test_a_server_that_the_operator_has_not_set_is_refused_when_the_project_is_c
     answer = staged().post("/setup", json=payload("setup") | {"schema": CONFIG, "extra_params": extra})
     assert answer.status_code == 400
     assert "MASKWRIGHT_LANGUAGE_SERVER" in answer.status
+
+
+def server_of(http: Any) -> str:
+    return str(http.application.blueprints["label_studio"].keeper.server_of(1))
+
+
+def suggested(http: Any, number: int = 1) -> list[Any]:
+    store = http.application.blueprints["label_studio"].store()
+    row = store.find_project("label-studio", server_of(http), number)
+    return [] if row is None else list(Suggestions(store.database).list(row.id))
+
+
+def make_project(http: Any, number: int = 1) -> int:
+    store = http.application.blueprints["label_studio"].store()
+    return int(store.project("label-studio", server_of(http), number).id)
+
+
+def test_what_was_suggested_is_kept_in_projects_that_the_store_knows(staged, language, payload):
+    http = staged()
+    version, body = connected(http, language, payload)
+    make_project(http)
+    predicted(http, body)
+    (kept,) = suggested(http)
+    assert (kept.task_number, kept.model_version) == (1, version)
+    assert kept.support_version
+    assert {one.label: one.is_known for one in read_suggestions(kept.suggestions)} == {"Ball": True, "grass": False}
+    assert kept.problems == []
+
+
+def test_strangers_make_no_project_in_the_store(staged, language, payload):
+    http = staged()
+    _, body = connected(http, language, payload)
+    assert predicted(http, body)["result"]
+    assert suggested(http) == []
+
+
+def test_a_store_that_is_broken_costs_no_prediction(staged, language, payload, monkeypatch, caplog):
+    http = staged()
+    _, body = connected(http, language, payload)
+    make_project(http)
+
+    def broken(*args: Any, **about: Any) -> None:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(Suggestions, "put", broken)
+    assert predicted(http, body)["result"]
+    assert "what was suggested of task 1 is not kept" in caplog.text
+
+
+def test_what_corrections_taught_decides_what_is_shown(staged, language, payload):
+    http = staged()
+    _, body = connected(http, language, payload, check_pixels=True)
+    project = make_project(http)
+    assert [item["type"] for item in predicted(http, body)["result"]] == ["brushlabels", "textarea"]
+    (kept,) = suggested(http)
+    strict = ClassThresholds(usual=Threshold(confirmed=1.0, rejected=1.0), version=kept.support_version)
+    store = http.application.blueprints["label_studio"].store()
+    ProjectNotes(store.database).put(project, THRESHOLDS, strict.to_json())
+    fresh = staged()
+    (told,) = predicted(fresh, body)["result"]
+    assert told["value"]["text"][0].startswith("Ball: rejected")
 
 
 def test_many_tasks_wait_for_the_language_model_together(staged, language, payload, label_studio):

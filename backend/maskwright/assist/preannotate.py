@@ -92,6 +92,7 @@ class Preannotation:
         model_version: What made it.
         suggestions: Classes believed to be in the image, each with what speaks for it, where they were asked for.
         problems: Why a stage gave nothing, in words for the log and for the person.
+        support_version: Of the models that measured how far pixels support each class; empty where none did.
     """
 
     regions: tuple[Region, ...]
@@ -99,6 +100,7 @@ class Preannotation:
     model_version: str
     suggestions: tuple[Suggestion, ...] = ()
     problems: tuple[str, ...] = ()
+    support_version: str = ""
 
 
 def preannotate(

@@ -20,6 +20,7 @@ from maskwright.assist.everything import Encode, never_cancelled
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.suggestion.context import Context, staged_version
 from maskwright.assist.suggestion.in_flight import Device
+from maskwright.assist.suggestion.learnt import support_version
 from maskwright.assist.suggestion.loading import load_models
 from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds
@@ -27,7 +28,7 @@ from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.models.protocols import RegionClassifier, Segmenter
+from maskwright.models.protocols import DenseFeatures, Detector, RegionClassifier, Segmenter
 from maskwright.models.roles import configured, setting_of
 from maskwright.models.stages import Stages
 from maskwright.models.uri import ROLES, ModelURI, Role, parse_model_uri
@@ -45,6 +46,11 @@ _URGENT = 10**12
 _log = logging.getLogger(__name__)
 
 
+def usual_thresholds(support: str) -> ClassThresholds:
+    """What the support of pixels means where nothing was learnt."""
+    return USUAL
+
+
 @dataclass(frozen=True)
 class ProjectStages:
     """What a project says of the stages.
@@ -52,12 +58,12 @@ class ProjectStages:
     Attributes:
         uris: Its own models in place of those that are set, by part.
         options: How it is done; None = as usual, where anything else asks for stages.
-        thresholds: What the support of pixels means for each class.
+        thresholds: Given the ``support_version`` of the models, what support means for each class; raises nothing.
     """
 
     uris: Mapping[Role, str] = field(default_factory=dict)
     options: StageOptions | None = None
-    thresholds: ClassThresholds = USUAL
+    thresholds: Callable[[str], ClassThresholds] = usual_thresholds
 
 
 NO_STAGES = ProjectStages()
@@ -156,21 +162,23 @@ class Stager:
 
         options = project.options or StageOptions()
         loaded = self._models(project, options)
+        models = loaded.models
+        support = support_version(_version(models.detector), _version(models.dense), _version(classifier), options)
         number = next(self._numbers) - (_URGENT if priority is Priority.INTERACTIVE else 0)
         context = Context(
-            loaded.models,
+            models,
             segmenter,
             encode,
             self._memo,
             model_version,
             classifier,
-            project.thresholds,
+            project.thresholds(support),
             self._device.turn(number),
             observe,
             cancelled,
         )
         found = preannotate_in_stages(image, labels, limits, options, context)
-        return replace(found, problems=(*loaded.missing, *found.problems)) if loaded.missing else found
+        return replace(found, problems=(*loaded.missing, *found.problems), support_version=support)
 
     def uri(self, part: Role, project: ProjectStages = NO_STAGES) -> str:
         """What plays a part; "none" where it is switched off. Errors as ``is_staged``."""
@@ -243,6 +251,10 @@ class Stager:
             return self._stages.describe(part, uri).version
         except ModelUnavailable:
             return f"{uri} is missing"
+
+
+def _version(model: Detector | DenseFeatures | RegionClassifier | None) -> str | None:
+    return None if model is None else model.version
 
 
 def _parsed(part: Role, uri: str) -> ModelURI:
