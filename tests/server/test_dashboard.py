@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maskwright.learn.rounds.requests import WANTED
+from maskwright.learn.rounds.suggestions import RATES
 from maskwright.learn.rounds.workshop import round_folder
 from maskwright.learn.settings import read_learning
 from maskwright.server.app import create_app
@@ -352,6 +353,28 @@ def test_the_queue_is_shown_a_page_at_a_time_in_its_order(site, project):
     assert "page=3" not in second
     for page in ("0", "-1", "x", "9" * 9, "9" * 40, "%00"):
         site.get(f"/projects/{project}/queue?page={page}")
+
+
+def test_what_became_of_suggestions_is_shown_by_class_with_its_doubt(site, project):
+    from maskwright.assist.suggestion.rates import ImageOutcome, suggestion_rates
+    from maskwright.assist.suggestion.values import Suggestion
+
+    assert "Suggested classes" not in site.get(f"/projects/{project}")
+    seen, unseen = Suggestion("nucleus", "confirmed", 0.8, ()), Suggestion(BAD, "rejected", 0.1, ())
+    images = [ImageOutcome((seen, unseen), frozenset({"nucleus"})), ImageOutcome((seen,))]
+    classes = [one.to_json() for one in suggestion_rates(images)]
+    told = {"images": 2, "looked_at": 1, "skew": 0.25, "at": "2026-05-01T10:00:00Z", "classes": classes}
+    notes = ProjectNotes(site.store.database)
+    notes.put(project, RATES, told)
+    page = site.get(f"/projects/{project}")
+    assert BAD not in page
+    read = words_of(page[page.index("Suggested classes") :])
+    assert "nucleus 100 % 34 % … 100 % 100 % 34 % … 100 % 100 % 21 % … 100 % – 0 % 0 % … 79 %" in read
+    assert "2 images with suggestions, 1 of them looked at; counted 2026-05-01 10:00 UTC" in read
+    assert "by 0.250 nats" in read
+    for odd in ([1], {"classes": [7, {"suggested": {"share": "x"}}]}, {"classes": {}}, "x"):
+        notes.put(project, RATES, odd)
+        site.get(f"/projects/{project}")
 
 
 def test_many_rounds_do_not_make_the_page_of_a_project_long(site):

@@ -115,16 +115,11 @@ def test_only_what_the_latest_models_measured_moves_thresholds(workshop, row, su
     assert (lesson.images, lesson.thresholds.examples, lesson.thresholds.version) == (20, {"thing": 5}, SUPPORT)
 
 
-def test_several_images_of_a_task_count_once_with_the_surest_of_each_class(workshop, row):
-    database = workshop.store.database
-    both = [
-        Suggestion("thing", "rejected", 0.9, ()),
-        Suggestion("thing", "confirmed", 0.5, ()),
-        Suggestion("thing", "plausible", 0.8, ()),
-    ]
-    keep_suggestions(database, row.id, 1, Preannotation((), 0.0, "m", tuple(both)))
-    [rates] = read_lesson(workshop, row).rates
-    assert (rates.suggested.count, rates.supported.count, rates.rejected.count) == (1, 1, 0)
+def test_what_is_no_class_of_the_project_makes_no_rates(workshop, row):
+    found = Preannotation((), 0.0, "m", (Suggestion("moon", "plausible", 0.5, (), is_known=False),))
+    keep_suggestions(workshop.store.database, row.id, 1, found)
+    lesson = read_lesson(workshop, row)
+    assert (lesson.images, lesson.rates) == (1, ())
 
 
 def test_damaged_suggestions_and_notes_cost_only_themselves(workshop, row, suggest, caplog):

@@ -16,7 +16,6 @@ from maskwright.assist.suggestion.learnt import THRESHOLDS
 from maskwright.assist.suggestion.rates import ClassRates, ImageOutcome, skew, suggestion_rates
 from maskwright.assist.suggestion.records import read_suggestions
 from maskwright.assist.suggestion.thresholds import ClassThresholds, Judged, judge, learn_thresholds
-from maskwright.assist.suggestion.values import Suggestion
 from maskwright.errors import InvalidInput, MaskwrightError
 from maskwright.learn.rounds.corrections import newest_by_people
 from maskwright.learn.rounds.workshop import MACHINE, Workshop
@@ -29,7 +28,6 @@ RATES = "suggestion-rates"
 SHARE = 0.05
 """Of a worker's time, the part that a project's lesson may take: it reads every correction anew."""
 _SECOND = 1_000_000
-_STATUSES = ("rejected", "plausible", "confirmed")
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ class SuggestionLesson:
     Attributes:
         images: Tasks whose image something was suggested of, or nothing found in.
         looked_at: Those that a person has submitted since or before.
-        rates: Of every class, the most often suggested first.
+        rates: Of every class of the label set, the most often suggested first.
         skew: How far suggestions stray from what people leave; see ``rates.skew``.
         thresholds: Learnt from those suggestions that the latest models gave.
     """
@@ -132,10 +130,11 @@ def read_lesson(workshop: Workshop, project: ProjectRow) -> SuggestionLesson:
     def outcomes() -> Iterator[ImageOutcome]:
         for one in kept.list(project.id):
             try:
-                outcome = ImageOutcome(_united(read_suggestions(one.suggestions)), final.get(one.task_number))
+                known = tuple(found for found in read_suggestions(one.suggestions) if found.is_known)
             except InvalidInput as error:
                 log.warning("task %d of project %d: %s", one.task_number, project.number, error)
                 continue
+            outcome = ImageOutcome(known, final.get(one.task_number))
             counts["images"] += 1
             counts["looked_at"] += outcome.final is not None
             if one.support_version == version:
@@ -174,17 +173,3 @@ def _final(workshop: Workshop, project: ProjectRow, tasks: set[int]) -> dict[int
             regions = (region for several in left.regions.values() for region in several)
             found[int(task.key)] = frozenset(region.label for region in regions if region.label)
     return found
-
-
-def _united(suggestions: Iterable[Suggestion]) -> tuple[Suggestion, ...]:
-    """The surest of each class: a task may hold several images."""
-    best: dict[str, Suggestion] = {}
-    for one in suggestions:
-        before = best.setdefault(one.label, one)
-        if _rank(one) > _rank(before):
-            best[one.label] = one
-    return tuple(best.values())
-
-
-def _rank(one: Suggestion) -> tuple[int, float]:
-    return _STATUSES.index(one.status), one.confidence

@@ -15,6 +15,7 @@ from maskwright.server.dashboard import curves, words
 from maskwright.server.dashboard.actions import DONE, Actions, workers_are_away
 from maskwright.server.dashboard.csrf import FIELD, FormGuard
 from maskwright.server.dashboard.report import PICTURE_NAME, Report
+from maskwright.server.dashboard.suggested import SuggestionsView
 from maskwright.server.dashboard.views import Glance, Outlook, Progress, ProjectView, QueuePage, RoundsView, versions
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.rounds import RoundState, RoundStore
@@ -99,6 +100,7 @@ class Dashboard(Blueprint):
             progress=Progress.of(view.active, workers_are_away=away) if view.active else None,
             learning=curves.learning_curve(rounds.measured),
             clicks=curves.clicks_curve(rounds.measured),
+            suggestions=SuggestionsView.of(store, project),
             refresh=view.active is not None,
         )
 

@@ -60,6 +60,12 @@ def count(value: Any) -> str:
     return DASH if known is None else f"{known:,.0f}".replace(",", " ")
 
 
+def percent(value: Any) -> str:
+    """A share."""
+    known = number(value)
+    return DASH if known is None else f"{100 * known:.0f} %"
+
+
 def duration(value: Any) -> str:
     """Seconds as hours, minutes and seconds, the two largest of them."""
     known = number(value)
