@@ -197,13 +197,18 @@ class LabelStudioPlatform:
             labels: The classes.
         """
         from maskwright_label_studio.config import ControlTag, Output
+        from maskwright_label_studio.remarks import with_remark
         from maskwright_label_studio.results import as_score, region_to_result
 
         control = ControlTag(BRUSH_NAME, (IMAGE_NAME,), "brush", "brushlabels", labels)
         output = Output(control, control)
         document = []
         for name, _, found in items:
-            result = [item for region in found.regions for item in region_to_result(region, output)]
+            result = [
+                item
+                for region in found.regions
+                for item in with_remark(region_to_result(region, output), region, found.suggestions)
+            ]
             for item in result:
                 item["value"]["rle"] = item["value"]["rle"].tolist()
             prediction = {"model_version": found.model_version, "score": as_score(found.score), "result": result}

@@ -21,7 +21,7 @@ from maskwright_label_studio.config import LabelingConfig, Output
 from maskwright_label_studio.context import PromptGroup, prompt_group
 from maskwright_label_studio.options import ProjectOptions
 from maskwright_label_studio.projects import Project
-from maskwright_label_studio.remarks import remark_of, remarks_item
+from maskwright_label_studio.remarks import remarks_item, with_remark
 from maskwright_label_studio.results import as_score, region_to_result
 from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.tasks import PredictRequest, Task
@@ -204,8 +204,7 @@ class Predictor:
             for region in filter(keeps, page.found.regions):
                 output = config.output_for(page.image_name, region.label, options.output)
                 items = region_to_result(region, output, options, item_index=page.item_index)
-                remark = remark_of(region, page.found.suggestions)
-                result += items if remark is None else [item | {"meta": {"text": [remark]}} for item in items]
+                result += with_remark(items, region, page.found.suggestions)
             result += remarks_item(page.found, config, page.image_name, page.item_index)
         score = min((as_score(page.found.score) for page in pages), default=0.0)
         return {"result": result, "score": score, "model_version": self.version(config, options)}

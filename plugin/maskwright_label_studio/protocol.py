@@ -21,6 +21,7 @@ from maskwright_label_studio.access import Access
 from maskwright_label_studio.batch import BatchPredictor
 from maskwright_label_studio.body import RequestBody, read_body
 from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.corrected import CorrectedExamples
 from maskwright_label_studio.intake import EventIntake
 from maskwright_label_studio.keeper import CorrectionsKeeper
 from maskwright_label_studio.modes import Modes
@@ -70,7 +71,8 @@ class LabelStudioBlueprint(Blueprint):
         )
         self._intake = EventIntake(self.store, self._stored)
         self._predictor = Predictor(
-            services, access, Modes(self.store.soon, servers).shown, SuggestionLessons(self.store.soon, servers)
+            services, access, Modes(self.store.soon, servers).shown, SuggestionLessons(self.store.soon, servers),
+            CorrectedExamples(self.store.soon, servers, services.assistant),
         )
         self.refresher = QueueRefresher(services, self._predictor, servers, self.projects, self._learning)
         self._batch = BatchPredictor(services, self._predictor, access)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maskwright.assist.services import Services
+from maskwright.assist.suggestion.in_flight import Outcome, in_flight
 from maskwright.errors import Cancelled, MaskwrightError, ModelUnavailable, NotFound
 from maskwright.learn.acquisition.candidates import Context
 from maskwright.learn.queue import BATCH, Queue, moved
@@ -27,7 +28,7 @@ from maskwright_label_studio.connect import connection_credentials
 from maskwright_label_studio.labelled import LabelledFeatures
 from maskwright_label_studio.modes import Mode
 from maskwright_label_studio.pace import Pace
-from maskwright_label_studio.predictor import Predictor
+from maskwright_label_studio.predictor import Page, Predictor
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.queue_looks import TaskLooker
 from maskwright_label_studio.queue_rows import Rows
@@ -43,6 +44,8 @@ from maskwright_label_studio.tasks import Task
 
 AT_ONCE = 2 * BATCH
 """Tasks that are measured before any of them is told to Label Studio: among so many the next ones are chosen."""
+STAGED_AT_ONCE = 4
+"""Tasks that are pre-annotated at the same time where that waits for answers from elsewhere; few, for people's sake."""
 BROKEN_REST_S = 600.0
 """A task whose images cannot be had is not tried again before: many of them, each waited for in vain, must not keep the
 others waiting in every pass."""
@@ -121,6 +124,7 @@ class QueuePass:
         self._looker = TaskLooker(services, predictor, place.config, place.project, place.mode, pace)
         self._segmenter = services.assistant.segmenter(place.project.options.model)
         self._version = predictor.version(place.config, place.project.options)
+        self._at_once = STAGED_AT_ONCE if predictor.is_staged(place.project.options) else 1
         self._rows = Rows(self._version, self._segmenter.embedding_version, place.mode.signature)
         self._known: dict[int, Priority] = {}
         self._predictions: dict[int, Mapping[str, Any]] = {}
@@ -151,8 +155,7 @@ class QueuePass:
         open_ones = [number for number in in_old_order if not self._is_done(queue, number)]
         open_ones = [number for number in open_ones if self._broken.get(number, began) <= began]
         for start in range(0, len(open_ones), AT_ONCE):
-            for number in open_ones[start : start + AT_ONCE]:
-                self._measure(queue, waiting[number])
+            self._measure_all(queue, [waiting[number] for number in open_ones[start : start + AT_ONCE]])
             self._tell(self._ordered(queue, waiting))
         scores = self._ordered(queue, waiting)
         self._rescore(scores)
@@ -191,12 +194,20 @@ class QueuePass:
         row = self._known.get(number)
         return self._rows.is_stored(row) and self._rows.is_measured(row, queue)
 
-    def _measure(self, queue: Queue, task: Task) -> None:
-        number = task.id
+    def _measure_all(self, queue: Queue, tasks: Sequence[Task]) -> None:
+        looks = in_flight(tasks, lambda task, turn: self._looker.pages(task), workers=self._at_once)
+        with closing(looks):
+            for look in looks:
+                self._measure(queue, look)
+
+    def _measure(self, queue: Queue, look: Outcome[Task, list[Page]]) -> None:
+        number = look.item.id
         assert number is not None
         row = self._known.get(number)
         try:
-            pages = self._looker.pages(task)
+            if look.error is not None:
+                raise look.error
+            pages = look.result or []
             known = None if row is None else self._rows.image(row)
             found = self._looker.measured(queue, str(number), pages, known)
         except (Cancelled, ModelUnavailable):

@@ -24,6 +24,7 @@ from maskwright.store.served import ServedRegister
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.behind import BehindRequests
 from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.corrected import CorrectedExamples
 from maskwright_label_studio.machine import MachineAnnotator, is_trusted
 from maskwright_label_studio.modes import Mode, Modes
 from maskwright_label_studio.options import ProjectOptions
@@ -61,7 +62,8 @@ def refresher(services: Services) -> QueueRefresher:
     projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
     servers = Servers(services.settings, access, projects)
     predictor = Predictor(
-        services, access, Modes(services.store.soon, servers).shown, SuggestionLessons(services.store.soon, servers)
+        services, access, Modes(services.store.soon, servers).shown, SuggestionLessons(services.store.soon, servers),
+        CorrectedExamples(services.store.soon, servers, services.assistant),
     )
     return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
 

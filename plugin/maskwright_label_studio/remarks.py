@@ -42,6 +42,14 @@ def remark_of(region: Region, suggestions: Iterable[Suggestion]) -> str | None:
     return _line(f"{meant.label}: {'; '.join(parts[:_MOST_SOURCES]) or 'looked for everywhere'}")
 
 
+def with_remark(
+    items: Sequence[dict[str, Any]], region: Region, suggestions: Iterable[Suggestion]
+) -> list[dict[str, Any]]:
+    """The result items of a region, with its remark where it has one."""
+    remark = remark_of(region, suggestions)
+    return [item if remark is None else item | {"meta": {"text": [remark]}} for item in items]
+
+
 def remark_lines(found: Preannotation) -> list[str]:
     """A line for each suggested class, those of the label set first, and one for each problem."""
     lines = [_about(one) for one in sorted(found.suggestions, key=lambda one: not one.is_known)]

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import orjson
 import pytest
 
 from maskwright.assist.preannotate import Preannotation
 from maskwright.assist.suggestion.values import Source, Suggestion
+from maskwright.learn.settings import LearningSettings
 from maskwright.masks import Mask
 from maskwright.regions import Provenance, Region
+from maskwright.store.priorities import Priority
 from maskwright_label_studio.config import parse_config
 from maskwright_label_studio.context import prompt_group
-from maskwright_label_studio.remarks import MOST_LINES, remark_lines, remark_of, remarks_item, without_remarks
+from maskwright_label_studio.machine import MachineAnnotator
+from maskwright_label_studio.modes import Mode
+from maskwright_label_studio.pace import Pace
+from maskwright_label_studio.queue_looks import CONFIDENCE
+from maskwright_label_studio.reader import LabelStudioReader
+from maskwright_label_studio.remarks import (
+    MOST_LINES,
+    remark_lines,
+    remark_of,
+    remarks_item,
+    with_remark,
+    without_remarks,
+)
 from maskwright_label_studio.results import results_to_regions
 
 CONFIG = parse_config(
@@ -97,3 +114,52 @@ def test_what_is_shown_is_neither_a_region_nor_a_prompt():
     phrase = items[0] | {"from_name": "phrase"}
     assert prompt_group({"result": [phrase, *items]}, CONFIG).control.name == "phrase"
     assert without_remarks([phrase]) == [phrase]
+
+
+def test_a_task_with_remarks_is_read_back_as_one_without():
+    size = {"original_width": 100, "original_height": 50, "image_rotation": 0}
+    drawn = {
+        "id": "r", "type": "rectanglelabels", "from_name": "box", "to_name": "image", **size,
+        "value": {"x": 10, "y": 10, "width": 20, "height": 30, "rotation": 0, "rectanglelabels": ["person"]},
+    }  # fmt: skip
+
+    def read(*items):
+        annotation = {"id": 7, "completed_by": 3, "was_cancelled": False, "result": list(items)}
+        task = {"id": 5, "project": 2, "data": {"image": "/data/upload/2/a.png"}, "annotations": [annotation]}
+        return LabelStudioReader('<View><Image name="image" value="$image"/></View>')(orjson.dumps(task))
+
+    (remarked,) = with_remark([drawn], region(person=0.7), [PERSON])
+    assert remarked["meta"]["text"]
+    shown = remarks_item(found(PERSON), CONFIG, "image", None)
+    plain, told = (one.annotations[0] for one in (read(drawn), read(remarked, *shown)))
+    assert [(r.key, r.label, r.mask) for r in told.regions[0]] == [(r.key, r.label, r.mask) for r in plain.regions[0]]
+    assert (list(told.regions), told.problems) == ([0], ())
+
+
+class LabelStudio:
+    """A task with one prediction; takes annotations."""
+
+    def __init__(self, result):
+        self.result, self.annotations = result, []
+
+    def whole_task(self, project, number):
+        prediction = {"id": 9, "model_version": "v", "result": self.result}
+        return {"id": number, "data": {}, "predictions": [prediction], "annotations": []}
+
+    def create_annotation(self, task, **fields):
+        self.annotations.append(fields)
+        return 1
+
+
+def test_the_machine_annotates_with_regions_alone_and_is_as_sure_as_they_are():
+    box = {"id": "r", "type": "rectanglelabels", "score": 0.99, "from_name": "box", "to_name": "image", "value": {}}
+    result = [*with_remark([box], region(person=0.7), [PERSON]), *remarks_item(found(PERSON), CONFIG, "image", None)]
+    platform = LabelStudio(result)
+    mode = Mode(LearningSettings(mode="automatic", accept_threshold=0.9, review_share=0.0))
+    place = SimpleNamespace(client=platform, number=1, id=1, project=SimpleNamespace(key="1.1"), mode=mode)
+    notes = SimpleNamespace(get=lambda *where: {}, put=lambda *what: None)
+    row = Priority(5, 0.5, {CONFIDENCE: 0.99}, model_version="v")
+    assert MachineAnnotator(place, notes, "v", Pace()).run([row]) == 1
+    (annotation,) = platform.annotations
+    assert [item["id"] for item in annotation["result"]] == ["r"]
+    assert "score" not in annotation["result"][0]
