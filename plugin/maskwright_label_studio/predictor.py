@@ -19,7 +19,9 @@ from maskwright.regions import Provenance, Region
 from maskwright_label_studio.access import Access
 from maskwright_label_studio.config import LabelingConfig, Output
 from maskwright_label_studio.context import PromptGroup, prompt_group
+from maskwright_label_studio.corrected import CorrectedExamples
 from maskwright_label_studio.options import ProjectOptions
+from maskwright_label_studio.phrases import PhraseAnswers
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.remarks import remarks_item, with_remark
 from maskwright_label_studio.results import as_score, region_to_result
@@ -57,6 +59,7 @@ class Predictor:
         access: How images are reached.
         shows: Tells which regions of a project's pre-annotations people see.
         lessons: Knows what projects' corrections taught of suggested classes, and keeps what is suggested.
+        examples: Adds likes of corrected regions, where projects want them.
     """
 
     def __init__(
@@ -65,15 +68,19 @@ class Predictor:
         access: Access,
         shows: Callable[[Project], Callable[[Region], bool]] = everything,
         lessons: SuggestionLessons | None = None,
+        examples: CorrectedExamples | None = None,
     ) -> None:
-        self._shows, self._lessons = shows, lessons
+        self._shows, self._lessons, self._examples = shows, lessons, examples
         self._assistant = services.assistant
         self._observe = services.observe
         self._access = access
 
     def version(self, config: LabelingConfig, options: ProjectOptions) -> str:
         """The model version of a project: the same for /setup, batch and clicks. Loads nothing."""
-        return self._assistant.model_version(config.labels_on(), options.model, stages=project_stages(options))
+        version = self._assistant.model_version(config.labels_on(), options.model, stages=project_stages(options))
+        # Which examples there are is no part of it: else each correction would make every prediction an old one.
+        name, _, digest = version.rpartition("-")  # a queue knows its model's versions by their form
+        return f"{name}+similar-{digest}" if options.find_similar else version
 
     def is_staged(self, options: ProjectOptions) -> bool:
         """Whether a project's images are pre-annotated in stages, some of which wait for answers from elsewhere."""
@@ -95,15 +102,18 @@ class Predictor:
         group = prompt_group(request.context, config)
         if group is None:
             return answer
+        if group.control.shape == "textarea":
+            if group.phrase is None:
+                return answer
+            image, stages = self._image_of(group, task, project), project_stages(options)
+            return answer | PhraseAnswers(self._assistant.finding).answer(
+                request, group, project, image, stages, version
+            )
         output, labels = _output(group, config, options)
-        sources = group.image.sources(task.data)
-        index = group.item_index or 0
-        if not 0 <= index < len(sources):
-            raise InvalidInput(f"item_index {index} is outside the task's {len(sources)} images")
-        image = self.image(project, task, sources[index])
+        image = self._image_of(group, task, project)
         prompt = group.prompt(image.size, request.body)
         # Without anything that says what is wanted there is nothing to find.
-        wanted = prompt.box is not None or prompt.phrase or (prompt.point_labels == 1).any()
+        wanted = prompt.box is not None or (prompt.point_labels == 1).any()
         if not wanted and not any(stroke.positive for stroke in prompt.scribbles):
             return answer
         found = self._assistant.answer(
@@ -116,7 +126,7 @@ class Predictor:
         )
         provenance = Provenance("interactive", version, prompt.content_hash())
         region = Region(found.mask, labels[0], as_score(found.score), provenance)
-        item_index = index if group.image.is_list else None
+        item_index = (group.item_index or 0) if group.image.is_list else None
         result = region_to_result(region, output, options, item_index=item_index, labels=labels)
         return answer | {"result": result, "score": region.score if result else 0.0}
 
@@ -159,7 +169,7 @@ class Predictor:
     ) -> Iterator[Page]:
         """The images of a task with what is proposed for each, one after the other; errors as ``preannotation``."""
         config.require_outputs()
-        stages, pages = project_stages(project.options), []
+        stages, limits, pages = project_stages(project.options), preannotation_options(project.options), []
         if self._lessons is not None:
             stages = replace(stages, thresholds=partial(self._lessons.thresholds, project))
         for tag in config.images:
@@ -171,12 +181,17 @@ class Predictor:
                 found = self._assistant.preannotate(
                     image,
                     labels,
-                    preannotation_options(project.options),
+                    limits,
                     model=project.options.model,
                     stages=stages,
                     priority=priority,
                     cancelled=cancelled,
                 )
+                if self._examples is not None and project.options.find_similar:
+                    found = self._examples.added(
+                        found, image, labels, limits, tag=tag.name, config=config, project=project,
+                        load=self.image, stages=stages, priority=priority, cancelled=cancelled,
+                    )  # fmt: skip
                 pages.append(Page(tag.name, index if tag.is_list else None, image, found))
                 yield pages[-1]
         if self._lessons is not None:
@@ -226,6 +241,13 @@ class Predictor:
                 taken = self._assistant.warm(load, model=project.options.model, key=key) and taken
         return taken
 
+    def _image_of(self, group: PromptGroup, task: Task, project: Project) -> Image:
+        """The image of a task that a prompt is about."""
+        sources, index = group.image.sources(task.data), group.item_index or 0
+        if not 0 <= index < len(sources):
+            raise InvalidInput(f"item_index {index} is outside the task's {len(sources)} images")
+        return self.image(project, task, sources[index])
+
     def _load(self, project: Project, task: Task, source: str) -> Image:
         started = time.perf_counter()
         data = self._access.fetch(project, source, task.id)
@@ -269,16 +291,8 @@ def _output(group: PromptGroup, config: LabelingConfig, options: ProjectOptions)
 
 
 def _implied(group: PromptGroup, config: LabelingConfig) -> list[str]:
-    """The label of a prompt that has none: the only one there is, or the one that the phrase means."""
+    """The label of a prompt that has none: the only one there is."""
     offered = config.labels_on(group.image.name)
-    if len(offered) == 1:
-        return list(offered.names)
-    if group.phrase is None:
+    if len(offered) != 1:
         raise InvalidInput("select a label before pointing: the prompt has none, and there are several")
-    named = offered.find(group.phrase)
-    if named is None:
-        words = group.phrase.casefold().split()
-        named = next((item for item in offered if any(p.casefold() in words for p in (item.name, *item.aliases))), None)
-    if named is None:
-        raise InvalidInput(f"the phrase {group.phrase!r} names no label of this image")
-    return [named.name]
+    return list(offered.names)

@@ -20,7 +20,7 @@ from maskwright.masks.grids import grid_of_layers
 from maskwright.masks.text import to_text
 from maskwright.models.families import ModelDescription
 from maskwright.models.protocols import Candidates, Detections, ImageEmbedding
-from maskwright.models.stages import StageDescription
+from maskwright.models.stages import StageDescription, Stages
 from maskwright.server.app import create_app
 from maskwright.server.metrics import Metrics
 from maskwright.settings import Settings
@@ -150,30 +150,18 @@ class NoWords:
         return [[] for _ in images]
 
 
-class Parts:
-    """Stages of scripted models; what is called "broken" cannot be had."""
+class Parts(Stages):
+    """Scripted models; what is called "broken" cannot be had."""
 
-    made = {"tagger": NoWords, "detector": Boxes, "dense": Places, "language": Reader}
-
-    def describe(self, role: str, uri: str) -> StageDescription:
+    def describe(self, role: Any, uri: str) -> StageDescription:
         return StageDescription(uri, uri)
 
-    def model(self, role: str, uri: str) -> Any:
+    def model(self, role: Any, uri: str) -> Any:
         if "broken" in uri:
             raise ModelUnavailable(f"weights of {uri} are not on this machine")
-        return self.made[role]()
-
-    def tagger(self, uri: str) -> Any:
-        return self.model("tagger", uri)
-
-    def dense(self, uri: str) -> Any:
-        return self.model("dense", uri)
-
-    def language(self, uri: str) -> Any:
-        return self.model("language", uri)
-
-    def detector(self, uri: str, *, recall: bool = False) -> Any:
-        return Boxes() if uri != "embedded" else Nothing()
+        if (role, uri) == ("detector", "embedded"):
+            return Nothing()
+        return {"tagger": NoWords, "detector": Boxes, "dense": Places, "language": Reader}[role]()
 
 
 class Nothing(Boxes):
@@ -193,7 +181,7 @@ def typing(tmp_path, label_studio, payload) -> Iterator[Callable[..., Any]]:
         _env_file=None, home=tmp_path, model="classical", offline=True, label_studio_url=label_studio.url,
         label_studio_api_key=TOKEN, disk_cache_bytes=0,
     )  # fmt: skip
-    assistant = Assistant(settings, registry=OneSegmenter(), stages=Parts())
+    assistant = Assistant(settings, registry=OneSegmenter(), stages=Parts(settings))
     jobs, metrics = BackgroundJobs(), Metrics()
     services = Services(settings, assistant, jobs, metrics.observe)
     app = create_app(services, metrics, [PLATFORM])
@@ -346,9 +334,9 @@ def corrected(typing: Any, server: str, *items: dict[str, Any], number: int = 5)
     store.put_tasks(project, [TaskState(number, data, "2026-11-21T03:00:00Z", (drawn,))])
 
 
-def predicted(typing: Any, payload: Any, **extra: Any) -> tuple[str, dict[str, Any]]:
-    body = payload("predict-interactive-ui-keypoint-1") | {"label_config": CONFIG}
-    setup = {"project": body["project"], "schema": CONFIG, "extra_params": extra}
+def predicted(typing: Any, payload: Any, config: str = CONFIG, **extra: Any) -> tuple[str, dict[str, Any]]:
+    body = payload("predict-interactive-ui-keypoint-1") | {"label_config": config}
+    setup = {"project": body["project"], "schema": config, "extra_params": extra}
     version = typing.http.post("/setup", json=setup).json["model_version"]
     body["params"]["context"] = None
     answer = typing.http.post("/predict", json=body)
@@ -361,10 +349,10 @@ def test_the_next_tasks_show_what_looks_like_the_regions_corrected_last(typing, 
     corrected(typing, label_studio.url, brush(LEFT, "Bolt"))
     version, prediction = predicted(typing, payload, find_similar=True, **DENSE)
     assert version == prediction["model_version"]
-    assert version.endswith("+similar")
+    assert "+similar-" in version
     assert [(r.label, r.mask) for r in results_to_regions(prediction["result"])] == [("Bolt", RIGHT)]
     without, nothing = predicted(typing, payload, **DENSE)
-    assert f"{without}+similar" == version
+    assert without == version.replace("+similar", "")
     assert nothing["result"] == []
 
 
@@ -374,7 +362,39 @@ def test_without_corrections_the_next_tasks_are_as_before(typing, payload):
 
 
 def test_examples_that_cannot_be_used_cost_no_prediction(typing, payload, label_studio, caplog):
-    corrected(typing, label_studio.url, brush(LEFT, "Bolt") | {"original_width": 10, "original_height": 10})
-    corrected(typing, label_studio.url, brush(NUT, "Nut"), number=6)
-    _, prediction = predicted(typing, payload, find_similar=True, **DENSE)
-    assert prediction["model_version"].endswith("+similar")
+    of_another_size = {"original_width": 10, "original_height": 10, "type": "rectanglelabels", "from_name": "rect"}
+    value = {"x": 0, "y": 0, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["Nut"]}
+    corrected(
+        typing, label_studio.url, brush(LEFT, "Bolt"), brush(NUT, "Nut", "other") | of_another_size | {"value": value}
+    )
+    config = CONFIG.replace("</View>", f'<RectangleLabels name="rect" toName="image">{LABELS}</RectangleLabels></View>')
+    _, prediction = predicted(typing, payload, config=config, find_similar=True, **DENSE)
+    assert [(r.label, r.mask) for r in results_to_regions(prediction["result"])] == [("Bolt", RIGHT)]
+    assert "likes of corrected 'Nut' were not looked for" in caplog.text
+
+
+def test_a_polygon_and_a_brush_stroke_are_prompts_that_a_click_answers(backend, payload):
+    config = CONFIG.replace(
+        "<TextArea",
+        f"""<PolygonLabels name="poly" toName="image" smart="true" smartonly="true">{LABELS}</PolygonLabels>
+<BrushLabels name="stroke" toName="image" smart="true" smartonly="true">{LABELS}</BrushLabels><TextArea""",
+    )
+    body = payload("predict-interactive-ui-keypoint-1") | {"label_config": config}
+    points = [[20, 20], [60, 20], [60, 70], [20, 70]]
+    sides = {"original_width": 320, "original_height": 240, "image_rotation": 0, "to_name": "image", "id": "prompt"}
+    polygon = {"from_name": "poly", "type": "polygonlabels", "value": {"points": points, "polygonlabels": ["Bolt"]}}
+    body["params"]["context"] = {"result": [sides | polygon]}
+    (region,) = backend.results(body)[0]["result"]
+    assert region["value"]["brushlabels"] == ["Bolt"]
+    assert backend.oracle.prompts[-1].box == (64, 48, 192, 168)
+    assert backend.oracle.prompts[-1].point_labels.tolist() == [1]
+    line = np.zeros((240, 320), bool)
+    line[100:106, 50:150] = True
+    painted = {"rle": encode_brush(Mask.from_array(line)).tolist(), "brushlabels": ["Nut"]}
+    stroke = {"from_name": "stroke", "type": "brushlabels", "value": painted}
+    body["params"]["context"] = {"result": [sides | stroke]}
+    (region,) = backend.results(body)[0]["result"]
+    assert region["value"]["brushlabels"] == ["Nut"]
+    (scribble,) = backend.oracle.prompts[-1].scribbles
+    assert scribble.positive
+    assert all(line[int(y), int(x)] for x, y in scribble.points)
