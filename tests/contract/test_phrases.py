@@ -187,14 +187,14 @@ def typing(tmp_path, label_studio, payload) -> Iterator[Callable[..., Any]]:
     app = create_app(services, metrics, [PLATFORM])
     http = app.test_client()
 
-    def answer(text: Any, *, config: str = CONFIG, region: str = "typed", **extra: Any) -> Any:
+    def answer(text: Any, *, config: str = CONFIG, region: str = "typed", beside: Any = (), **extra: Any) -> Any:
         kept = {key: extra.pop(key) for key in ("drafts", "annotations", "predictions") if key in extra}
         body = payload("predict-interactive-ui-keypoint-1") | {"label_config": config}
         setup = {"project": body["project"], "schema": config, "extra_params": extra}
         assert http.post("/setup", json=setup).status_code == 200
         body["tasks"][0] |= kept
         typed = {"id": region, "from_name": "phrase", "to_name": "image", "type": "textarea", "value": {"text": text}}
-        body["params"]["context"] = {"result": [typed]}
+        body["params"]["context"] = {"result": [*beside, typed]}
         return http.post("/predict", json=body)
 
     answer.http, answer.services = http, services
@@ -302,6 +302,10 @@ def test_similar_means_what_is_on_the_screen_the_newest_draft_before_annotations
 def test_a_text_for_one_region_means_that_region(typing):
     drawn = draft(brush(LEFT, "Bolt", "first"), brush(NUT, "Nut", "second"))
     assert regions(typing("similar", drafts=[drawn], region="first", **DENSE)) == [("Bolt", RIGHT)]
+    # The editor sends what has the id of a text for a region: the region too, before any draft is saved.
+    assert regions(typing("similar", beside=[brush(LEFT, "Bolt", "first")], region="first", **DENSE)) == [
+        ("Bolt", RIGHT)
+    ]
 
 
 def test_likes_of_a_class_that_is_not_drawn_are_not_looked_for(typing, caplog):

@@ -1,0 +1,132 @@
+"""Words and examples find regions with whatever models are set, and models are asked for no earlier than needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskwright.assist.encoding import EmbeddingService
+from maskwright.assist.fewshot import Support
+from maskwright.assist.finding import Finding, Wanted
+from maskwright.assist.suggestion.stager import ProjectStages, Stager
+from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.masks import Mask
+from maskwright.models.protocols import Detections
+from maskwright.models.stages import Stages
+from maskwright.settings import Settings
+
+SIZE = (40, 60)
+ONE, TWO = (4, 4, 16, 20), (36, 12, 48, 28)
+
+
+class Boxes:
+    name = version = "boxes"
+
+    def detect(self, image: Any, phrases: Any) -> Detections:
+        boxes = [ONE, TWO] if "bolt" in phrases else []
+        return Detections(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.full(len(boxes), 0.9, np.float32),
+            np.zeros(len(boxes), np.int64),
+        )
+
+
+class Colours:
+    """Regions as their mean colours; counts how often it looks."""
+
+    version = "colours"
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def describe(self, image: np.ndarray, masks: Any) -> np.ndarray:
+        self.looks += 1
+        rows = [image[mask.to_array()].mean(axis=0) for mask in masks]
+        return np.array(rows, np.float32).reshape(-1, 3)
+
+
+class Parts(Stages):
+    def __init__(self, settings: Settings, **made: Any) -> None:
+        super().__init__(settings)
+        self.made, self.loaded = made, []
+
+    def model(self, role: Any, uri: str) -> Any:
+        self.loaded.append(role)
+        if role not in self.made:
+            raise ModelUnavailable(f"weights of {uri} are not on this machine")
+        return self.made[role]
+
+
+@pytest.fixture
+def make(tmp_path, counting):
+    made = []
+
+    def of(**parts: Any) -> tuple[Finding, Parts, Colours]:
+        settings = Settings(_env_file=None, home=tmp_path)
+        stages, colours = Parts(settings, **parts), Colours()
+        embeddings = EmbeddingService(memory_bytes=1 << 20, store=None, queue_size=8, batch_size=1)
+        made.append(embeddings)
+        finding = Finding(embeddings, lambda uri: counting, object(), colours, Stager(settings, stages), tile_size=64)
+        return finding, stages, colours
+
+    yield of
+    for embeddings in made:
+        embeddings.close()
+
+
+DETECTOR = ProjectStages({"detector": "grounding-dino:a/b", "language": "hf:a/b"})
+
+
+def boxes(found: Any) -> list[tuple[int, ...]]:
+    return [tuple(int(side) for side in region.mask.box) for region in found.regions]
+
+
+def test_phrases_find_their_things_once_and_a_language_model_is_loaded_for_none_that_the_grammar_knows(
+    make, picture, scripted
+):
+    finding, stages, _ = make(detector=Boxes(), language=scripted({"regions": []}))
+    wanted = [Wanted("the left bolt", "Bolt"), Wanted("bolts", "Screw")]
+    found = finding.by_words(picture(1, ONE, TWO), wanted, stages=DETECTOR, model_version="v")
+    assert boxes(found) == [ONE, TWO]
+    assert [region.label for region in found.regions] == ["Bolt", "Screw"]
+    assert {region.provenance.model_version for region in found.regions} == {"v"}
+    assert stages.loaded == ["detector"]
+
+
+def test_what_the_grammar_does_not_know_is_read_by_the_language_model(make, picture, scripted):
+    part = {"noun": "bolt", "count": 1, "order": "right", "rank": 1}
+    language = scripted({"regions": [part]})
+    finding, _, _ = make(detector=Boxes(), language=language)
+    found = finding.by_words(picture(1, ONE, TWO), [Wanted("what you would turn first", "Bolt")], stages=DETECTOR)
+    assert boxes(found) == [TWO]
+    assert len(language.asked) == 1
+
+
+def test_a_language_model_that_cannot_be_had_leaves_the_phrase_a_name_and_says_why(make, picture):
+    finding, _, _ = make(detector=Boxes())
+    found = finding.by_words(picture(1, ONE), [Wanted("what you would turn first", "Bolt")], stages=DETECTOR)
+    assert not found.regions
+    assert "weights of hf:a/b are not on this machine" in found.reasons[0]
+
+
+def test_a_picture_is_described_by_a_language_model_or_not_at_all(make, picture):
+    finding, _, _ = make()
+    with pytest.raises(InvalidInput, match="none is set"):
+        finding.by_words(picture(1, ONE), [Wanted("bolt", "Bolt")], described=True)
+    with pytest.raises(ModelUnavailable, match="hf:a/b"):
+        finding.by_words(picture(1, ONE), [Wanted("bolt", "Bolt")], stages=DETECTOR, described=True)
+
+
+def test_examples_are_learnt_once_and_without_dense_features_their_regions_are_compared(make, picture):
+    finding, _, colours = make()
+    image, other = picture(1, ONE, TWO), picture(2, ONE)
+    support = Support(image, (Mask.from_box(ONE, SIZE),))
+    stages = ProjectStages({"dense": "dinov2:a/b"})
+    found = finding.by_example(other, [support], label="Bolt", stages=stages)
+    assert "without dense features" in found.warnings[0]
+    before = colours.looks
+    finding.by_example(other, [support], label="Bolt")
+    learning = 2  # of what is wanted, and of what is not
+    assert colours.looks - before == before - learning
