@@ -22,6 +22,7 @@ from maskwright import (
     cli_simulate,
     cli_snapshot,
     cli_store,
+    cli_suggest,
     cli_train,
     cli_train_base,
     cli_worker,
@@ -94,6 +95,7 @@ cli_train.register(app)
 cli_train_base.register(app)
 cli_worker.register(app)
 cli_models.register(app)
+cli_suggest.register(app)
 cli_doctor.register(app)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.errors import InvalidInput
-from maskwright.labels import LabelSet
+from maskwright.labels import LabelClass, LabelSet
 from maskwright.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maskwright.annotated import TaskReader
     from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
+    from maskwright.assist.suggestion.stager import ProjectStages
     from maskwright.checks import Finding
     from maskwright.export.image_sources import ImageFetcher
     from maskwright.export.records import Format
@@ -149,6 +150,25 @@ class LabelStudioPlatform:
 
         client, number = _client(settings, project)
         return live_tasks(client, number)
+
+    def project_stages(self, settings: Settings, project: str) -> ProjectStages:
+        """The models and options by which a project has classes suggested; errors as of :meth:`project_images`."""
+        from maskwright_label_studio.options import ProjectOptions
+        from maskwright_label_studio.predictor import project_stages
+
+        client, number = _client(settings, project)
+        return project_stages(_options_of(client.connections(number)) or ProjectOptions())
+
+    def extended_config(self, label_config: str, added: Sequence[LabelClass]) -> str:
+        """A labelling configuration with more classes in every control that labels regions; see ``more_labels``."""
+        from maskwright_label_studio.more_labels import extended_config
+
+        return extended_config(label_config, added)
+
+    def change_config(self, settings: Settings, project: str, label_config: str) -> None:
+        """Give a project another labelling configuration; errors are those of :meth:`project_images`."""
+        client, number = _client(settings, project)
+        client.update_project(number, label_config=label_config)
 
     def image_fetcher(self, settings: Settings, project: str) -> ImageFetcher:
         """Fetches the images of a project's tasks as the labelling page does."""

@@ -7,7 +7,7 @@ protocol below and never imports a platform by name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from maskwright.annotated import TaskReader
     from maskwright.assist.preannotate import Preannotation
     from maskwright.assist.services import Services
+    from maskwright.assist.suggestion.stager import ProjectStages
     from maskwright.export.image_sources import ImageFetcher
-    from maskwright.labels import LabelSet
+    from maskwright.images import Image
+    from maskwright.labels import LabelClass, LabelSet
     from maskwright.learn.simulate.play import PlayedProject
     from maskwright.settings import Settings
 
@@ -54,6 +56,8 @@ class Platform(Protocol):
     - ``label_set(label_config) -> LabelSet``: the classes with what describes them;
     - ``project_model(settings, server, number) -> str | None``: the model URI that a project asks for;
     - ``project_window(settings, server, number) -> Window | None``: how its images of more than 8 bits are shown.
+
+    For ``maskwright suggest-labels``, beside ``project_images`` and ``label_set``: those of ``Labelling``.
 
     For ``maskwright import``: ``importer(settings, categories, **options)`` turns images with regions into tasks.
 
@@ -108,6 +112,36 @@ class Exporting(Protocol):
         ...
 
 
+class Labelling(Protocol):
+    """The methods of a platform whose projects can be given classes."""
+
+    name: str
+
+    def project_images(self, settings: Settings, project: str) -> Iterator[tuple[str, Callable[[], Image]]]:
+        """(what the platform calls it, how to load it) of every image of a project."""
+        ...
+
+    def project_config(self, settings: Settings, project: str) -> str:
+        """The labelling configuration of a project."""
+        ...
+
+    def project_stages(self, settings: Settings, project: str) -> ProjectStages:
+        """What a project says of the models and options by which classes are suggested."""
+        ...
+
+    def label_set(self, label_config: str) -> LabelSet:
+        """The classes of a labelling configuration with what describes them."""
+        ...
+
+    def extended_config(self, label_config: str, added: Sequence[LabelClass]) -> str:
+        """A labelling configuration with more classes."""
+        ...
+
+    def change_config(self, settings: Settings, project: str, label_config: str) -> None:
+        """Give a project another labelling configuration."""
+        ...
+
+
 class Simulating(Protocol):
     """The method of a platform whose part can be played."""
 
@@ -151,12 +185,25 @@ def exporting_platform(name: str = "") -> Exporting:
     Raises:
         InvalidInput: If there is none, or several and no name.
     """
-    able = {platform.name: platform for platform in installed_platforms() if hasattr(platform, "task_reader")}
+    exporting: Exporting = _able("task_reader", name)
+    return exporting
+
+
+def labelling_platform(name: str = "") -> Labelling:
+    """The installed platform of that name whose projects can be given classes; the only one if the name is empty.
+
+    Raises:
+        InvalidInput: If there is none, or several and no name.
+    """
+    labelling: Labelling = _able("extended_config", name)
+    return labelling
+
+
+def _able(method: str, name: str) -> Any:
+    able = {platform.name: platform for platform in installed_platforms() if hasattr(platform, method)}
     if name not in able and not (name == "" and len(able) == 1):
         raise InvalidInput(f"name the platform with --platform; installed are: {', '.join(able) or 'none'}")
-    found: Any = able[name] if name else next(iter(able.values()))
-    exporting: Exporting = found
-    return exporting
+    return able[name] if name else next(iter(able.values()))
 
 
 def installed_platforms() -> list[Platform]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from xml.etree.ElementTree import SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from defusedxml.ElementTree import fromstring
 
 from maskwright.errors import InvalidInput
-from maskwright.labels import LabelSet
+from maskwright.labels import LabelClass, LabelSet
 
 DEFAULT_TEMPLATE = "smart-brush"
 
@@ -20,6 +20,23 @@ def template_names() -> tuple[str, ...]:
     """Names of the templates, sorted."""
     found = (entry.name for entry in files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(".xml") for name in found if name.endswith(".xml")))
+
+
+def add_label(control: Element, label: LabelClass, index: int) -> Element:
+    """Put a class behind the labels of a control; aliases become ``predicted_values``.
+
+    Args:
+        control: Such as ``BrushLabels``.
+        label: The class.
+        index: Its place among the control's labels, from 0.
+    """
+    item = SubElement(control, "Label", value=label.name, background=_COLOURS[index % len(_COLOURS)])
+    if control.tag.lower() == "keypointlabels":
+        # Without it Label Studio's own COCO export of the whole project answers with an error.
+        item.set("model_index", str(index))
+    if label.aliases:
+        item.set("predicted_values", ",".join(label.aliases))
+    return item
 
 
 def render_template(name: str, labels: LabelSet) -> str:
@@ -39,10 +56,5 @@ def render_template(name: str, labels: LabelSet) -> str:
         for old in control.findall("Label"):
             control.remove(old)
         for index, label in enumerate(labels):
-            item = SubElement(control, "Label", value=label.name, background=_COLOURS[index % len(_COLOURS)])
-            if control.tag == "KeyPointLabels":
-                # Without it Label Studio's own COCO export of the whole project answers with an error.
-                item.set("model_index", str(index))
-            if label.aliases:
-                item.set("predicted_values", ",".join(label.aliases))
+            add_label(control, label, index)
     return str(tostring(root, encoding="unicode"))

@@ -1,0 +1,113 @@
+"""``maskwright suggest-labels`` reads a project, proposes, and changes only what is approved."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from maskwright.cli import app
+from maskwright.errors import InvalidInput
+from maskwright.learn.rounds.suggestions import RATES
+from maskwright.models.protocols import Detections, Tag
+from maskwright.models.stages import Stages
+from maskwright.store.corrections import open_store
+from maskwright.store.project_notes import ProjectNotes
+
+from .conftest import TOKEN
+
+CONFIG = """<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image"><Label value="Disc"/>
+</BrushLabels></View>"""
+RATE = {"count": 1, "of": 2, "share": 0.5, "low": 0.1, "high": 0.9}
+CLASSES = [{"label": "Disc", "suggested": RATE, "supported": RATE, "accepted": RATE, "missed": RATE | {"share": None}}]
+
+
+class Tags:
+    name = version = "tags"
+
+    def tags(self, images, *, top=10):
+        return [[Tag("disc", 0.9), Tag("dog", 0.8), Tag("Dogs", 0.7), Tag("sky", 0.6)] for _ in images]
+
+
+class Boxes:
+    name = version = "boxes"
+
+    def detect(self, image, phrases):
+        return Detections(
+            np.array([(60, 50, 160, 150)], np.float32), np.array([0.9], np.float32), np.array([phrases.index("dog")])
+        )
+
+
+@pytest.fixture
+def command(label_studio, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MASKWRIGHT_LABEL_STUDIO_URL", label_studio.url)
+    monkeypatch.setenv("MASKWRIGHT_LABEL_STUDIO_API_KEY", TOKEN)
+    monkeypatch.setattr(Stages, "tagger", lambda self, uri: Tags())
+    monkeypatch.setattr(Stages, "detector", lambda self, uri, *, recall=False: Boxes())
+    label_studio.project["label_config"] = CONFIG
+    label_studio.tasks = {n: {"id": n, "data": {"image": f"/data/upload/1/{n}.png"}} for n in range(1, 8)}
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, ["suggest-labels", *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.stdout
+
+    return call
+
+
+def test_classes_are_proposed_and_nothing_is_changed(command, label_studio):
+    told = json.loads(command("1", "--sample", "4", "--json"))
+    assert (told["images"], told["present"], told["rates"]) == (4, {"Disc": 4}, None)
+    assert [one["name"] for one in told["classes"]] == ["dog", "sky"]
+    assert told["classes"][0]["examples"][0]["box"] == [60.0, 50.0, 160.0, 150.0]
+    said = command("1", "--sample", "4")
+    assert "Disc in 4" in said
+    assert "nothing was changed" in said
+    assert label_studio.project["label_config"] == CONFIG
+    assert not [method for method, _, _ in label_studio.requests if method != "GET"]
+
+
+def test_what_is_approved_is_given_to_the_project_and_nothing_else(command, label_studio):
+    with pytest.raises(InvalidInput, match="not proposed: cow; proposed are: dog, sky"):
+        command("1", "--apply", "dog,cow")
+    assert label_studio.project["label_config"] == CONFIG
+    assert "project 1 now has dog" in command("1", "--apply", " dog ,")
+    assert '<Label value="dog"' in label_studio.project["label_config"]
+    assert "sky" not in label_studio.project["label_config"]
+
+
+def test_a_proposal_is_written_with_pictures_and_replaces_nothing(command, tmp_path, label_studio):
+    command("1", "--write", "labels.xml")
+    assert '<Label value="sky"' in (tmp_path / "labels.xml").read_text()
+    assert json.loads((tmp_path / "labels.json").read_text())["classes"][0]["name"] == "dog"
+    pictures = sorted(path.name for path in (tmp_path / "labels-examples").iterdir())
+    assert pictures[:2] == ["dog-1.jpg", "dog-2.jpg"]
+    assert label_studio.project["label_config"] == CONFIG
+    with pytest.raises(InvalidInput, match="exists"):
+        command("1", "--write", "labels.xml")
+
+
+def test_what_became_of_earlier_suggestions_is_told_without_reading_an_image(command, tmp_path, label_studio):
+    assert "no worker has counted" in command("1", "--sample", "0")
+    store = open_store(tmp_path / "home")
+    row = store.project("label-studio", label_studio.url, 1)
+    note = {"images": 2, "looked_at": 1, "skew": 0.1, "classes": CLASSES}
+    ProjectNotes(store.database).put(row.id, RATES, note)
+    store.close()
+    said = command("1", "--sample", "0")
+    assert "suggested 50% (10% to 90% of 2)" in said
+    assert json.loads(command("1", "--sample", "0", "--json"))["rates"] == note
+    assert not [path for _, path, _ in label_studio.requests if path.startswith("/data")]
+    with pytest.raises(InvalidInput, match="without a sample"):
+        command("1", "--sample", "0", "--apply", "dog")
+
+
+def test_a_project_may_not_have_other_servers_asked_for_it(command, label_studio):
+    label_studio.connections = [{"id": 1, "extra_params": {"language": "openai:m@http://127.0.0.1:9/v1"}}]
+    with pytest.raises(InvalidInput, match="a server that the operator has set"):
+        command("1", "--sample", "1")
