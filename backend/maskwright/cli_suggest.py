@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -116,10 +117,8 @@ class Written:
                 raise InvalidInput(f"{path} exists; take another name")
         if self.config == self.proposal:
             raise InvalidInput(f"{config}: the configuration is XML; take a name that does not end in .json")
-        try:
-            self.examples.mkdir()
-        except OSError as error:
-            raise InvalidInput(f"cannot write {self.examples}: {error.strerror}") from None
+        if not os.access(config.absolute().parent, os.W_OK | os.X_OK):
+            raise InvalidInput(f"{config.absolute().parent} is no folder that can be written to")
 
     def keep(self, name: str, number: int, crop: RGB) -> None:
         """Write the picture of an example."""
@@ -127,6 +126,7 @@ class Written:
 
         picture = Pillow.fromarray(crop)
         picture.thumbnail((_SIDE, _SIDE))
+        self.examples.mkdir(exist_ok=True)
         plain = re.sub(r"[^\w-]+", "-", name)[:60]
         picture.save(self.examples / f"{plain}-{number}.jpg", "JPEG", quality=_QUALITY)
 

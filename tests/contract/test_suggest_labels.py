@@ -88,8 +88,9 @@ def test_a_proposal_is_written_with_pictures_and_replaces_nothing(command, tmp_p
     pictures = sorted(path.name for path in (tmp_path / "labels-examples").iterdir())
     assert pictures[:2] == ["dog-1.jpg", "dog-2.jpg"]
     assert label_studio.project["label_config"] == CONFIG
-    with pytest.raises(InvalidInput, match="exists"):
-        command("1", "--write", "labels.xml")
+    for file, why in (("labels.xml", "exists"), ("other.json", "XML"), ("nowhere/x.xml", "no folder")):
+        with pytest.raises(InvalidInput, match=why):
+            command("1", "--write", file)
 
 
 def test_what_became_of_earlier_suggestions_is_told_without_reading_an_image(command, tmp_path, label_studio):
@@ -109,5 +110,5 @@ def test_what_became_of_earlier_suggestions_is_told_without_reading_an_image(com
 
 def test_a_project_may_not_have_other_servers_asked_for_it(command, label_studio):
     label_studio.connections = [{"id": 1, "extra_params": {"language": "openai:m@http://127.0.0.1:9/v1"}}]
-    with pytest.raises(InvalidInput, match="a server that the operator has set"):
+    with pytest.raises(InvalidInput, match="servers that the operator has set"):
         command("1", "--sample", "1")

@@ -48,7 +48,8 @@ def read_sample(
         options: Whether captions are wanted.
         step: Told how many images are done, after each.
     """
-    samples, problems = [], []
+    samples: list[Sample] = []
+    problems: list[str] = []
     for done, (name, load) in enumerate(images, start=1):
         image = attempt(load, None, f"image {name[:200]!r} was not read", problems)
         if image is not None:

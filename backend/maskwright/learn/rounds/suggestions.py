@@ -148,7 +148,7 @@ def read_lesson(workshop: Workshop, project: ProjectRow) -> SuggestionLesson:
 
 def _submitted(workshop: Workshop, project: ProjectRow) -> list[tuple[int, int]]:
     """(task, state) of every submitted annotation, in order."""
-    heads = workshop.store.heads(project.id, kinds=("submitted",), documents=False)
+    heads = workshop.store.heads(project.id, kinds=["submitted"], documents=False)
     return [(head.task_number, head.correction_id) for head in heads]
 
 
