@@ -111,6 +111,16 @@ class Tagger(Protocol):
         ...
 
 
+@runtime_checkable
+class FixedVocabulary(Protocol):
+    """A tagger that knows certain words and no others, so that its silence says nothing of what it has no word for."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """Every word that it can give."""
+        ...
+
+
 class Captioner(Protocol):
     """Images to sentences."""
 

@@ -63,6 +63,11 @@ class ImageNetTagger:
         """Whether the weights are in memory."""
         return self._network is not None
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The 1000 words of its tags."""
+        return vocabulary().tags
+
     def probabilities(self, images: Sequence[RGB]) -> NDArray[np.float32]:
         """(n, 1000) float32, rows summing to 1, in ImageNet's order.
 

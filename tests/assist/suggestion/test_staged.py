@@ -268,6 +268,27 @@ def test_a_phrase_is_asked_about_once_for_all_images(run):
     assert language.asked.count("jockey") == 1
 
 
+class FewWords(Tags):
+    """A tagger that could have said so much and no more."""
+
+    vocabulary = ("horse", "stool")
+
+
+def test_a_class_that_the_tagger_has_no_word_for_is_looked_for_whatever_it_says(run):
+    detector = Boxes({})
+    run(models={"tagger": FewWords("horse"), "detector": detector, "language": None, "captioner": None})
+    assert detector.asked[-1][0] == "horse"
+    assert "dog" in detector.asked[-1]
+
+
+def test_a_tagger_with_a_word_for_a_class_speaks_against_it_by_silence(run):
+    detector = Boxes({})
+    silent = FewWords("stool")
+    silent.vocabulary = ("horse", "dog", "person", "stool")
+    run(models={"tagger": silent, "detector": detector, "language": None, "captioner": None})
+    assert not {"horse", "dog", "person"} & {phrase for phrases in detector.asked for phrase in phrases}
+
+
 def test_find_all_looks_for_every_class_and_lists_what_was_suggested_or_found(run):
     table = {"dog": BOXES["dog"]}
     answer = run(

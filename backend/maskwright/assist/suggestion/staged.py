@@ -21,7 +21,7 @@ from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.overlap import settle_overlaps
-from maskwright.assist.suggestion.suggest import bounded, read, suggest
+from maskwright.assist.suggestion.suggest import bounded, read, suggest, unspeakable
 from maskwright.assist.suggestion.support import Found, check_support
 from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
 from maskwright.assist.suggestion.values import Source, StageModels, StageOptions, Suggestion
@@ -114,8 +114,11 @@ def _suggested(
     with context.stage("describe", on_device=False):
         reading = read(image.pixels, _taking_turns(models, context.turn), options)
     with context.stage("suggest", on_device=False):
-        suggestions, problems = suggest(reading, labels, language, prompts, options)
+        found, problems = suggest(reading, labels, language, prompts, options)
     said = [*reading.problems, *problems]
+    known = [one for one in found if one.is_known]
+    unsaid = [one for one in unspeakable(labels, models, options) if one.label not in {item.label for item in known}]
+    suggestions = [*known, *unsaid, *(one for one in found if not one.is_known)]
     blind = bool(said) or (models.tagger is None and models.captioner is None)
     if blind and not any(one.is_known for one in suggestions):
         everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)

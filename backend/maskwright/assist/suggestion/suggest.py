@@ -16,8 +16,9 @@ from maskwright.assist.suggestion.names import ClassNames, find_run, is_backgrou
 from maskwright.assist.suggestion.values import Reading, Source, StageModels, StageOptions, Suggestion
 from maskwright.labels import LabelSet
 from maskwright.models.language.budget import Budget, BudgetedModel
+from maskwright.models.language.matcher import SentenceMatcher
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import RGB, LanguageModel, Tag
+from maskwright.models.protocols import RGB, FixedVocabulary, LanguageModel, Tag
 
 TAGS = 20
 """Tags asked of a tagger."""
@@ -116,6 +117,25 @@ def suggest(
                 known[item.name].add([Source("caption", span)])
     suggestions = [*_ranked(known.values(), True, options.every_class), *_ranked(unknown.values(), False, False)]
     return suggestions, tuple(problems)
+
+
+def unspeakable(labels: LabelSet, models: StageModels, options: StageOptions) -> list[Suggestion]:
+    """Classes of which nothing that reads the image could speak, so that they are looked for whatever was read.
+
+    That is so where only a tagger reads it, its words are fixed, and none of them means the class. Captions and language
+    models have words for everything; the matcher of sentences only sorts the tags that there are.
+
+    Returns:
+        Plausible suggestions with confidence 0 and no sources, in the order of the label set.
+    """
+    tagger = models.tagger
+    captioned = options.caption and models.captioner is not None
+    inferred = options.pre_refinement and not isinstance(models.language, SentenceMatcher | None)
+    if captioned or inferred or not isinstance(tagger, FixedVocabulary):
+        return []
+    names = ClassNames(labels)
+    spoken = {found.name for word in tagger.vocabulary if (found := names.find(word)) is not None}
+    return [Suggestion(item.name, "plausible", 0.0, ()) for item in names.classes if item.name not in spoken]
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class RamTagger:
         # The package says which tags pass their thresholds, not by how much: that is read where it computes it.
         network.fc.register_forward_hook(lambda _module, _inputs, output: self._logits.append(output))
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The package's words."""
+        return tuple(self._places)
+
     def tags(self, images: Sequence[RGB], *, top: int = 10) -> list[list[Tag]]:
         """Of each (H, W, 3) uint8 RGB image the tags above the package's thresholds, most probable first.
 

@@ -87,6 +87,11 @@ class VocabularyTagger:
         asked = repr((description.version, self.words, TEMPLATES, NEUTRAL))
         self._content = blake2b(asked.encode(), digest_size=16).hexdigest()
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word that it can give."""
+        return self.words
+
     def extended(self, words: Sequence[str] = (), thresholds: Mapping[str, float] = _NO_THRESHOLDS) -> VocabularyTagger:
         """A tagger on the same model that knows more words (a project's labels, say) or other thresholds.
 
