@@ -20,8 +20,7 @@ from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.masks import Mask
-from maskwright.models.protocols import DenseFeatures, ImageEmbedding, Segmenter
-from maskwright.models.region_features import RegionFeatures
+from maskwright.models.protocols import DenseFeatures, ImageEmbedding, Proposals, Segmenter
 from maskwright.regions import Provenance, Region
 
 MOST_SUPPORTS = 20
@@ -102,7 +101,10 @@ class Similar:
 
 
 def learn_supports(
-    supports: Sequence[Support], *, dense: DenseFeatures | None = None, regions: RegionFeatures | None = None
+    supports: Sequence[Support],
+    *,
+    dense: DenseFeatures | None = None,
+    regions: candidates.DescribesRegions | None = None,
 ) -> Learnt:
     """Learn how the wanted objects look. The order of supports changes nothing.
 
@@ -142,11 +144,12 @@ def find_similar(
     segmenter: Segmenter,
     encode: Callable[[IntBox], ImageEmbedding],
     dense: DenseFeatures | None = None,
-    regions: RegionFeatures | None = None,
+    regions: candidates.DescribesRegions | None = None,
     options: FewShotOptions = FewShotOptions(),
     label: str | None = None,
     model_version: str | None = None,
     tile_size: int = 2048,
+    proposals: Callable[[Callable[[], Proposals]], Proposals] = lambda propose: propose(),
 ) -> Similar:
     """Find more of what was learnt in a picture, be it one of the supports' or another.
 
@@ -161,6 +164,7 @@ def find_similar(
         label: The class of the regions.
         model_version: Written into their provenance.
         tile_size: In pixels.
+        proposals: Gives the picture's proposals, where it has them, in place of having them made.
 
     Raises:
         InvalidInput: If the picture is too large, or other features are given than it was learnt with.
@@ -177,7 +181,7 @@ def find_similar(
         scored = candidates.drawn(learnt.likeness, features, cells, segmenter, embedding, learnt.part, options.points)
         least = options.least
     elif learnt.likeness is None and regions is not None:
-        found = candidates.proposed(segmenter, embedding, image.size, tile_size)
+        found = proposals(lambda: candidates.proposed(segmenter, embedding, image.size, tile_size))
         if own and found.masks and min(max(mask.iou(other) for other in found.masks) for mask in own) < AROUND:
             warnings.append(
                 "no region that stands out by itself fits an outlined object: check that its outline follows the object"

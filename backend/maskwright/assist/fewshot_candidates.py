@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,7 @@ from maskwright.assist.preannotate import PreannotationOptions, proposal_options
 from maskwright.masks import Mask
 from maskwright.models.peaks import coverage
 from maskwright.models.protocols import RGB, ImageEmbedding, Proposals, Segmenter
-from maskwright.models.region_features import RegionFeatures, unit
+from maskwright.models.region_features import unit
 from maskwright.prompts import Prompt
 
 SIZE_POWER = 0.25
@@ -27,6 +30,16 @@ COMMON = 0.5
 MOST_ROUNDS = 100
 
 Scored = list[tuple[Mask, float]]
+
+
+class DescribesRegions(Protocol):
+    """Regions to vectors that are alike for what looks alike, such as ``RegionFeatures``."""
+
+    version: str
+
+    def describe(self, image: RGB, masks: Sequence[Mask]) -> NDArray[np.float32]:
+        """(M, d) float32 for M masks of an (H, W, 3) uint8 RGB image."""
+        ...
 
 
 def drawn(
@@ -83,7 +96,7 @@ def proposed(segmenter: Segmenter, embedding: ImageEmbedding, size: tuple[int, i
 def compared(
     image: RGB,
     found: Proposals,
-    features: RegionFeatures,
+    features: DescribesRegions,
     wanted: NDArray[np.float32],
     unwanted: NDArray[np.float32],
     part: float,

@@ -10,9 +10,11 @@ from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.everything import Encode
 from maskwright.assist.fewshot import Learnt, Similar, Support, find_similar, learn_supports
+from maskwright.assist.fewshot_candidates import DescribesRegions
 from maskwright.assist.refer import Referred, refer_regions
 from maskwright.assist.referring.finders import finder_by_detector, finder_by_looks
 from maskwright.assist.referring.resolve import Find
+from maskwright.assist.seen import DenseOnce, RegionsOnce, SeenPictures
 from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
 from maskwright.assist.suggestion.suggest import bounded
 from maskwright.assist.suggestion.values import StageOptions
@@ -22,7 +24,6 @@ from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import ImageEmbedding, LanguageModel, Message, RegionClassifier, Segmenter
-from maskwright.models.region_features import RegionFeatures
 from maskwright.models.text4seg import TextSegmenter
 from maskwright.models.uri import Role, parse_model_uri
 from maskwright.regions import Region
@@ -58,14 +59,14 @@ class Finding:
         embeddings: EmbeddingService,
         segmenter: Callable[[str | None], Segmenter],
         classifier: RegionClassifier,
-        features: RegionFeatures,
+        features: DescribesRegions,
         stager: Stager,
         *,
         tile_size: int,
     ) -> None:
         self._embeddings, self._segmenter = embeddings, segmenter
         self._classifier, self._features, self._stager = classifier, features, stager
-        self._tile_size = tile_size
+        self._tile_size, self._seen = tile_size, SeenPictures()
         self._learnt: ByteBoundedCache[Hashable, Learnt] = ByteBoundedCache(LEARNT_BYTES, _nbytes)
 
     def by_words(
@@ -150,10 +151,10 @@ class Finding:
         dense, missing = None, []
         if self._stager.uri("dense", stages) != "none":
             try:
-                dense = self._part("dense", stages)
+                dense = DenseOnce(self._part("dense", stages), self._seen)
             except ModelUnavailable as error:
                 missing.append(f"likes are found without dense features: {error}")
-        regions = self._features if dense is None else None
+        regions = RegionsOnce(self._features, self._seen) if dense is None else None
         known = self._learnt.get_or_load(
             (self._features.version if dense is None else dense.version, _signature(supports)),
             lambda: learn_supports(supports, dense=dense, regions=regions),
@@ -169,6 +170,7 @@ class Finding:
             label=label,
             model_version=model_version,
             tile_size=self._tile_size,
+            proposals=lambda propose: self._seen.once(image.pixels, ("proposals", segmenter.version), propose),
         )
         return Similar(found.regions, (*missing, *found.warnings))
 
