@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from maskwright.assist.preannotate import Preannotation
@@ -130,6 +132,22 @@ def test_damaged_suggestions_and_notes_cost_only_themselves(workshop, row, sugge
     assert workshop.notes.get(row.id, RATES)["images"] == 1
     workshop.notes.put(row.id, THRESHOLDS, {"version": SUPPORT, "usual": "x"})
     assert learnt_thresholds(workshop.notes, row.id, SUPPORT).of("thing") == USUAL.of("thing")
+
+
+def test_a_project_whose_tasks_cannot_be_read_does_not_stop_the_others(workshop, row, suggest, caplog):
+    def reader(project):
+        if project.id == row.id:
+            raise ZeroDivisionError
+        return LabelStudioReader(CONFIG)
+
+    suggest(1, 0.5)
+    other = workshop.store.project(PLATFORM, SERVER, NUMBER + 1, label_config=CONFIG)
+    keep_suggestions(workshop.store.database, other.id, 1, Preannotation((), 0.0, "m", ()))
+    learn_from_suggestions(replace(workshop, reader=reader), stopping=lambda: True)
+    assert workshop.notes.get(other.id, RATES) is None
+    learn_from_suggestions(replace(workshop, reader=reader))
+    assert "project 7: nothing was learnt" in caplog.text
+    assert workshop.notes.get(other.id, RATES)["images"] == 1
 
 
 def test_support_of_other_models_has_another_version():

@@ -63,21 +63,27 @@ class SuggestionLesson:
 def learn_from_suggestions(
     workshop: Workshop, project_id: int | None = None, *, stopping: Callable[[], bool] = lambda: False
 ) -> None:
-    """Learn anew wherever suggestions or corrections have changed; what goes wrong is logged.
+    """Learn anew wherever suggestions or corrections have changed; what goes wrong is logged, and costs nothing else.
 
     Args:
         workshop: Where.
         project_id: Only of this project (the store's own number), or None for all.
         stopping: Asked between projects.
     """
-    for project in workshop.store.projects():
+    try:
+        projects = [one for one in workshop.store.projects() if project_id in (None, one.id)]
+    except MaskwrightError as error:
+        log.warning("nothing was learnt from suggestions: %s", error)
+        return
+    for project in projects:
         if stopping():
             return
-        if project_id in (None, project.id):
-            try:
-                learn_suggestions(workshop, project)
-            except MaskwrightError as error:
-                log.warning("project %d: nothing was learnt from its suggestions: %s", project.number, error)
+        try:
+            learn_suggestions(workshop, project)
+        except MaskwrightError as error:
+            log.warning("project %d: nothing was learnt from its suggestions: %s", project.number, error)
+        except Exception:
+            log.exception("project %d: nothing was learnt from its suggestions", project.number)
 
 
 def learn_suggestions(workshop: Workshop, project: ProjectRow) -> bool:
