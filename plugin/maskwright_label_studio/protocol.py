@@ -71,7 +71,10 @@ class LabelStudioBlueprint(Blueprint):
         )
         self._intake = EventIntake(self.store, self._stored)
         self._predictor = Predictor(
-            services, access, Modes(self.store.soon, servers).shown, SuggestionLessons(self.store.soon, servers),
+            services,
+            access,
+            Modes(self.store.soon, servers).shown,
+            SuggestionLessons(self.store.soon, servers),
             CorrectedExamples(self.store.soon, servers, services.assistant),
         )
         self.refresher = QueueRefresher(services, self._predictor, servers, self.projects, self._learning)

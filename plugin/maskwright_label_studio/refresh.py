@@ -62,7 +62,10 @@ def refresher(services: Services) -> QueueRefresher:
     projects = ProjectMemory(services.settings.home / PROJECTS_FILE)
     servers = Servers(services.settings, access, projects)
     predictor = Predictor(
-        services, access, Modes(services.store.soon, servers).shown, SuggestionLessons(services.store.soon, servers),
+        services,
+        access,
+        Modes(services.store.soon, servers).shown,
+        SuggestionLessons(services.store.soon, servers),
         CorrectedExamples(services.store.soon, servers, services.assistant),
     )
     return QueueRefresher(services, predictor, servers, projects, LearningDoor(services, servers))
