@@ -41,6 +41,10 @@ STAGES = {
 """What a stage of ``Round.progress`` is called."""
 
 
+class _NothingKnown(NotFound):
+    """The store knows no project at all."""
+
+
 def register(root: typer.Typer) -> None:
     """Add this module's commands to ``root``."""
     root.add_typer(app, name="rounds")
@@ -75,6 +79,8 @@ def _project(store: CorrectionsStore, number: int | None, server: str) -> Projec
     if found:
         told = ", ".join(f"{row.number} at {row.server}" for row in found[:10])
         raise InvalidInput(f"the store knows several such projects: name one with --project and --server ({told})")
+    if number is None and not server:
+        raise _NothingKnown("the store knows no project; run `maskwright sync` first")
     which = "no project" if number is None else f"no project {number}"
     raise NotFound(f"the store knows {which}{' of ' + server if server else ''}; run `maskwright sync` first")
 
@@ -82,9 +88,16 @@ def _project(store: CorrectionsStore, number: int | None, server: str) -> Projec
 @app.command("list")
 def list_(project: Project = None, server: Server = "", as_json: AsJson = False) -> None:
     """List the rounds of a project, the newest first, and what it serves."""
-    with opened(project, server) as (workshop, row):
-        found = workshop.rounds.list(row.id)
-        served = workshop.served.current(row.id, workshop.base(row))
+    try:
+        with opened(project, server) as (workshop, row):
+            found = workshop.rounds.list(row.id)
+            served = workshop.served.current(row.id, workshop.base(row))
+    except _NothingKnown:
+        if as_json:
+            typer.echo(json.dumps({"project": None, "served": None, "rounds": []}))
+        else:
+            typer.echo("there is no round yet, and no project: the first correction or `maskwright sync` brings one")
+        return
     if as_json:
         rounds = [brief(one) for one in found]
         typer.echo(json.dumps({"project": row.number, "served": _version(served), "rounds": rounds}))

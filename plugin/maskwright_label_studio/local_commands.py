@@ -70,7 +70,8 @@ def up(
             typer.echo(f"\n  {bench.backend.url}/    what is learnt from corrections, and its levers")
             typer.echo(f"  user      {bench.backend.username}")
             typer.echo(f"  password  {bench.backend.password}")
-            typer.echo(f"\nIn another terminal: MASKWRIGHT_HOME={bench.home} maskwright rounds list")
+            chosen = f" MASKWRIGHT_MODEL={model}" if model else ""
+            typer.echo(f"\nIn another terminal: MASKWRIGHT_HOME={bench.home}{chosen} maskwright rounds list")
             typer.echo("Ctrl-C stops everything.")
             while bench.is_running:
                 time.sleep(0.5)

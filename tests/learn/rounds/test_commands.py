@@ -61,6 +61,14 @@ def end(project, state, number=1.0):
     return adapter
 
 
+def test_a_store_without_projects_lists_no_rounds_and_is_no_fault(tmp_path, monkeypatch, call):
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(tmp_path))
+    assert "no round yet, and no project" in call("rounds", "list")
+    assert json.loads(call("rounds", "list", "--json")) == {"project": None, "served": None, "rounds": []}
+    assert "run `maskwright sync` first" in call("rounds", "list", "--project", "9", fails=NotFound)
+    assert "run `maskwright sync` first" in call("rounds", "rollback", fails=NotFound)
+
+
 def test_rounds_are_listed_with_what_is_served(project, call):
     assert "there is no round yet" in call("rounds", "list")
     adapter = end(project, RoundState.PROMOTED)
