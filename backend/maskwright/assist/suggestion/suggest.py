@@ -122,8 +122,8 @@ def suggest(
 def unspeakable(labels: LabelSet, models: StageModels, options: StageOptions) -> list[Suggestion]:
     """Classes of which nothing that reads the image could speak, so that they are looked for whatever was read.
 
-    That is so where only a tagger reads it, its words are fixed, and none of them means the class. Captions and language
-    models have words for everything; the matcher of sentences only sorts the tags that there are.
+    That is so where only a tagger reads it, its words are fixed, and none of them means the class. Captions and
+    language models have words for everything; the matcher of sentences only sorts the tags that there are.
 
     Returns:
         Plausible suggestions with confidence 0 and no sources, in the order of the label set.
