@@ -5,7 +5,7 @@ import pytest
 
 from maskwright.assist.suggestion.boxes import Search, free_words, no_detections, with_meanings
 from maskwright.assist.suggestion.values import Source, StageOptions, Suggestion
-from maskwright.errors import ModelUnavailable
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.models.protocols import Detections
 
@@ -76,15 +76,23 @@ def test_what_is_none_of_the_classes_takes_no_box_from_what_is_one():
     assert [(one.label, one.phrase) for one in boxes] == [("dog", "dog")]
 
 
-def test_words_that_nobody_could_sort_are_told_once_and_cost_their_own_boxes_only():
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelUnavailable("the server is down"), "the server is down"),
+        (InvalidInput("the question is too long"), "the question is too long"),
+        (RuntimeError("CUDA"), "RuntimeError; the log of the server says more"),
+    ],
+)
+def test_words_that_nobody_could_sort_are_told_once_and_cost_their_own_boxes_only(error, told):
     def refine(word: str) -> str | None:
-        raise ModelUnavailable("the server is down")
+        raise error
 
     said: list[str] = []
     rows = found((shifted(0), 0.5, 0), (shifted(200), 0.4, 3), (shifted(400), 0.9, 4))
     boxes = Search(LABELS, ["beetle", "street"]).boxes(rows, StageOptions(), refine, said)
     assert [one.label for one in boxes] == ["car"]
-    assert said == ["2 of the detector's phrases were not sorted into classes: the server is down"]
+    assert said == [f"2 of the detector's phrases were not sorted into classes: {told}"]
 
 
 def test_boxes_that_hold_nothing_are_left_out():

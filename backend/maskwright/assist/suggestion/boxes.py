@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.values import Source, StageOptions, Suggestion
-from maskwright.errors import ModelUnavailable
+from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.labels import LabelSet
 from maskwright.models.detectors.suppression import suppress
 from maskwright.models.protocols import Detections
 from maskwright.prompts import Box
+
+_log = logging.getLogger(__name__)
 
 _NEVER = 1.0
 """No IoU lies above it."""
@@ -67,7 +70,10 @@ class Search:
             options: Of two boxes above ``box_iou`` the surer stays, whatever words found them; then of two boxes of one
                 class above ``box_iou_per_class``.
             refine: The class that a free word is, or None; asked once for each word with a box.
-            said: Takes a sentence where ``refine`` raises ``ModelUnavailable``; such boxes are left out.
+            said: Takes a sentence where ``refine`` fails; such boxes are left out.
+
+        Raises:
+            Cancelled: If ``refine`` was cancelled.
         """
         found = _usable(found)
         meant: dict[str, str | None] = dict(self._meant)
@@ -78,8 +84,14 @@ class Search:
             for word in dict.fromkeys(word for word in words if word not in meant):
                 try:
                     meant[word] = refine(word)
-                except ModelUnavailable as error:
+                except Cancelled:
+                    raise
+                except MaskwrightError as error:
                     meant[word], failure, unanswered = None, str(error), unanswered + 1
+                except Exception as error:  # noqa: BLE001 - what a model's own code raises must not cost the other boxes
+                    _log.exception("a phrase was not sorted into classes")
+                    failure = f"{type(error).__name__}; the log of the server says more"
+                    meant[word], unanswered = None, unanswered + 1
             if all(meant[word] for word in words):
                 break
             # What is none of the classes takes no box from what is one.
