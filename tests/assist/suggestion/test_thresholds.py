@@ -94,3 +94,9 @@ def test_examples_are_classes_whose_pixels_were_looked_at_by_model_and_person():
     everything = (seen, refused, unseen, other)
     images = [ImageOutcome(everything, frozenset({"cat"})), ImageOutcome(everything, None)]
     assert judge(images) == [Judged("dog", 0.7, False), Judged("cat", 0.1, True)]
+
+
+def test_what_a_detector_misses_does_not_teach_that_anything_will_do():
+    missed = Suggestion("dog", "rejected", 0.0, (Source("tag", "dog", 0.9),))
+    images = [ImageOutcome((missed,), frozenset({"dog"}))] * 40
+    assert learn_thresholds(judge(images)).of("dog").rejected == pytest.approx(REJECTED)

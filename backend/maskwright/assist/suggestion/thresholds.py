@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.assist.suggestion.rates import ImageOutcome
+from maskwright.assist.suggestion.values import Suggestion
 from maskwright.errors import InvalidInput
 
 CONFIRMED = math.sqrt(0.25 * 0.5)
@@ -104,15 +105,22 @@ class ClassThresholds:
 def judge(images: Iterable[ImageOutcome]) -> list[Judged]:
     """Every class of the label set whose support was measured in an image that a person looked at.
 
-    Rejected ones count too: a class that pixels spoke against and a person added was rejected too soon.
+    Rejected ones count too: a class that pixels spoke against and a person added was rejected too soon. One that a
+    search did not find at all does not: no threshold would have shown it, and what detectors miss would in time have
+    everything confirmed.
     """
     return [
         Judged(one.label, min(max(one.confidence, 0.0), 1.0), one.label in image.final)
         for image in images
         if image.final is not None
         for one in image.suggestions
-        if one.is_known and (one.status == "rejected" or any(source.kind in _PIXELS for source in one.sources))
+        if one.is_known and _is_measured(one)
     ]
+
+
+def _is_measured(one: Suggestion) -> bool:
+    looked_at = any(source.kind in _PIXELS for source in one.sources)
+    return looked_at or (one.status == "rejected" and one.confidence > 0)
 
 
 USUAL = ClassThresholds()
