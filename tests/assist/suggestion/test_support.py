@@ -184,3 +184,12 @@ def test_without_a_look_at_regions_the_detector_speaks_and_the_reason_is_kept(fa
     assert statuses(result) == {"dog": "confirmed"}
     assert result.problems[0].startswith("regions were not checked: ")
     assert "CUDA" not in result.problems[0]
+
+
+def test_a_classifier_whose_answers_are_no_numbers_has_not_looked():
+    result = check(
+        [suggestion("dog")], [Found("dog", "dog", 0.6, LEFT)], classifier=PlantedClassifier(dog=float("nan"))
+    )
+    assert statuses(result) == {"dog": "confirmed"}
+    assert result.kept == (True,)
+    assert "no number" in result.problems[0]

@@ -20,7 +20,7 @@ from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds, Threshold
 from maskwright.assist.suggestion.values import Source, Status, Suggestion
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import pool
@@ -192,13 +192,20 @@ def _look(
             if classifier is None:
                 return _Looks()
         else:
+            maps = _finite(maps, dense.name)
             return _Looks(labelled, pool(maps, masks), _peaks(labelled, maps), dense.name)
     if classifier is None or not masks:
         return _Looks()
     # A single class would be certain without a look.
     groups: list[Sequence[str]] = [*phrases, nothing] if len(phrases) == 1 else [*phrases]
     probabilities = classifier.classify(pixels, masks, groups)[:, : len(phrases)]
-    return _Looks(labelled, probabilities, by=classifier.name)
+    return _Looks(labelled, _finite(probabilities, classifier.name), by=classifier.name)
+
+
+def _finite(probabilities: NDArray[np.float32], by: str) -> NDArray[np.float32]:
+    if not np.isfinite(probabilities).all():
+        raise ModelUnavailable(f"{by} answers with what is no number; its weights or its precision do not fit")
+    return probabilities
 
 
 def _peaks(names: Sequence[str], maps: NDArray[np.float32]) -> dict[str, float]:
