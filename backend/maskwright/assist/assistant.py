@@ -261,9 +261,11 @@ class Assistant:
         try:
             segmenter = self._registry.segmenter(model)
         except ModelUnavailable as error:
-            self._fault = str(error) if is_default else self._fault
+            if is_default:
+                self._fault = str(error)
             raise
-        self._fault = "" if is_default else self._fault
+        if is_default:
+            self._fault = ""
         return segmenter
 
     def health(self) -> dict[str, Any]:
