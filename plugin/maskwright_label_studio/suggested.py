@@ -93,8 +93,12 @@ class SuggestionLessons:
 
 
 def together(found: Sequence[Preannotation]) -> Preannotation | None:
-    """What was suggested of several images of one task: of a class the surest; None where nothing was."""
-    told = [one for one in found if one.suggestions or one.problems]
+    """What was suggested of several images of one task: of a class the surest; None where classes were not asked for.
+
+    That nothing was suggested counts as well: people may leave a class there, and an earlier prediction's suggestions
+    hold no more.
+    """
+    told = [one for one in found if one.support_version]
     if len(told) < 2:
         return told[0] if told else None
     best: dict[tuple[str, bool], Suggestion] = {}
