@@ -85,6 +85,8 @@ def suggest_labels(
     if written is not None:
         written.put(where.extended_config(config, added), document)
     if approved:
+        # Reading the sample takes minutes: what people changed in the meantime stays.
+        config = where.project_config(settings, project)
         where.change_config(settings, project, where.extended_config(config, added))
     if as_json:
         typer.echo(json.dumps(document))

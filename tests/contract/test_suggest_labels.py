@@ -81,6 +81,18 @@ def test_what_is_approved_is_given_to_the_project_and_nothing_else(command, labe
     assert "sky" not in label_studio.project["label_config"]
 
 
+def test_what_people_change_while_images_are_read_stays(command, label_studio, monkeypatch):
+    class Meanwhile(Tags):
+        def tags(self, images, *, top=10):
+            label_studio.project["label_config"] = CONFIG.replace("</View>", '<Header value="new"/></View>')
+            return super().tags(images, top=top)
+
+    monkeypatch.setattr(Stages, "tagger", lambda self, uri: Meanwhile())
+    command("1", "--apply", "dog")
+    assert '<Header value="new"' in label_studio.project["label_config"]
+    assert '<Label value="dog"' in label_studio.project["label_config"]
+
+
 def test_a_proposal_is_written_with_pictures_and_replaces_nothing(command, tmp_path, label_studio):
     command("1", "--write", "labels.xml")
     assert '<Label value="sky"' in (tmp_path / "labels.xml").read_text()
