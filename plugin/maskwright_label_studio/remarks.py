@@ -36,10 +36,11 @@ def remark_of(region: Region, suggestions: Iterable[Suggestion]) -> str | None:
     if meant is None:
         return None
     parts = [words for source in meant.sources if source.kind != "region" and (words := _words(source, meant))]
+    parts = parts[:_MOST_SOURCES]
     if any(source.kind == "region" for source in meant.sources) and region.label is not None:
         seen = region.class_scores.get(region.label)
         parts += [] if seen is None else [f"{_PIXELS[meant.status]} {_figure(seen)}"]
-    return _line(f"{meant.label}: {'; '.join(parts[:_MOST_SOURCES]) or 'looked for everywhere'}")
+    return _line(f"{meant.label}: {'; '.join(parts) or 'looked for everywhere'}")
 
 
 def with_remark(

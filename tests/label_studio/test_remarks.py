@@ -57,6 +57,12 @@ def test_a_region_tells_what_speaks_for_its_class():
     assert remark_of(region(person=0.74), [TRACK, PERSON]) == words
 
 
+def test_what_pixels_say_of_a_region_is_told_however_many_words_speak_for_it():
+    tags = tuple(Source("tag", f"word {n}", 0.9) for n in range(8))
+    many = Suggestion("person", "confirmed", 0.7, (*tags, Source("region", "clip", 0.7)))
+    assert remark_of(region(person=0.74), [many]).endswith("tag 'word 5' .90; pixels confirm .74")
+
+
 def test_words_of_a_caption_and_a_phrase_of_another_name_are_quoted():
     rider = Suggestion("person", "plausible", 0.5, (Source("caption", "a rider"), Source("detector", "rider", 1.0)))
     assert remark_of(region(), [rider]) == "person: caption 'a rider'; detector 'rider' 1.00"
