@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from maskwright.assist.preannotate import Preannotation
+from maskwright.assist.suggestion.names import one_line
 from maskwright.assist.suggestion.values import Source, Status, Suggestion
 from maskwright.regions import Region
 from maskwright_label_studio.config import REMARKS, LabelingConfig
@@ -104,5 +105,5 @@ def _figure(share: float) -> str:
 
 
 def _line(text: str) -> str:
-    whole = " ".join(text.split())
+    whole = one_line(text)
     return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 1] + "…"

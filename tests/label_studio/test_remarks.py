@@ -63,6 +63,13 @@ def test_what_pixels_say_of_a_region_is_told_however_many_words_speak_for_it():
     assert remark_of(region(person=0.74), [many]).endswith("tag 'word 5' .90; pixels confirm .74")
 
 
+def test_no_database_refuses_a_line_for_what_a_model_wrote_into_it():
+    other = Suggestion("a\x00\ud800 dog\x1b", "plausible", 0.5, (), is_known=False)
+    assert remark_lines(found(other, problems=["bad\x00\nanswer"])) == [
+        "a dog: outside of the label set .50", "problem: bad answer",
+    ]  # fmt: skip
+
+
 def test_words_of_a_caption_and_a_phrase_of_another_name_are_quoted():
     rider = Suggestion("person", "plausible", 0.5, (Source("caption", "a rider"), Source("detector", "rider", 1.0)))
     assert remark_of(region(), [rider]) == "person: caption 'a rider'; detector 'rider' 1.00"

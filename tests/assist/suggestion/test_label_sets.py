@@ -113,3 +113,10 @@ def test_approval_extends_the_label_set(scripted):
 def test_nothing_seen_is_said():
     assert propose([sample("1")]).problems == ("no describer gave any tags; choose a tagger, or a larger sample",)
     assert propose([]).classes == ()
+
+
+def test_names_and_aliases_can_be_written_as_xml(scripted):
+    said = {"classes": [{"name": "dog\x00", "aliases": ["hound\x08"], "reason": "barks\x1b"}]}
+    proposal = propose_labels([sample("1", "dog")], EMPTY, PromptSet(), language=scripted(said))
+    (dog,) = proposal.classes
+    assert (dog.name, dog.aliases, dog.reason) == ("dog", ("hound",), "barks")

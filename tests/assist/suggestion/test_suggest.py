@@ -204,3 +204,19 @@ def test_switched_off_stages_are_not_asked_and_tags_that_say_nothing_are_left_ou
     models = StageModels(tagger=Describer([Tag("dog", 0.9), Tag("cat", 0.001)]), captioner=Describer(caption="A dog."))
     assert read(PIXELS, models, StageOptions(caption=False)) == Reading((Tag("dog", 0.9),), "")
     assert read(PIXELS, StageModels(), StageOptions()) == Reading()
+
+
+def test_what_no_file_can_hold_is_read_out_of_nothing(scripted):
+    class Wild:
+        name = version = "wild"
+
+        def tags(self, images, *, top=10):
+            return [[Tag("dog\x00house", 0.9), Tag("\x07", 0.8)]]
+
+        def captions(self, images):
+            return ["a dog\x00\non a horse"]
+
+    reading = read(PIXELS, StageModels(tagger=Wild(), captioner=Wild()), StageOptions())
+    assert reading == Reading((Tag("doghouse", 0.9),), "a dog on a horse")
+    found, _ = run(scripted({"labels": [claim("bench\x00\x0bpress")]}), labels=LabelSet(()))
+    assert "bench press" in {one.label for one in found}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maskwright.assist.suggestion.attempts import attempt
-from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys, plain
+from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys, one_line, plain
 from maskwright.assist.suggestion.suggest import LONGEST_NAME
 from maskwright.assist.suggestion.values import Reading
 from maskwright.labels import LabelClass, LabelSet
@@ -255,5 +255,5 @@ def _united(words: Sequence[_Word], encoder: TextEncoder | None) -> list[_Word]:
 
 def _text(value: object, longest: int, cut: bool = False) -> str:
     """One line of text; empty if it is none, or too long and may not be cut."""
-    line = " ".join(value.split()) if isinstance(value, str) else ""
+    line = one_line(value) if isinstance(value, str) else ""
     return line[:longest] if cut or len(line) <= longest else ""

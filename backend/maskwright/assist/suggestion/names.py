@@ -14,10 +14,18 @@ _IRREGULAR = {
     "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose",
     "feet": "foot", "teeth": "tooth", "oxen": "ox", "lice": "louse",
 }  # fmt: skip
+_UNWRITABLE = frozenset({"Cc", "Cs", "Cn"})
+"""Unicode categories of what is no text: XML refuses it, and some databases a whole row for it."""
 _NO_PLURAL = ("ss", "us", "is")
 _SIBILANTS = ("ses", "xes", "zes", "ches", "shes", "oes")
 _SHORTEST = 4
 """Letters from which a word that ends in s may be a plural: gas and bus are none."""
+
+
+def one_line(text: str) -> str:
+    """A text on one line without control characters and halves of surrogate pairs: models may write anything."""
+    kept = "".join(one for one in text if one.isspace() or unicodedata.category(one) not in _UNWRITABLE)
+    return " ".join(kept.split())
 
 
 def plain(word: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.assist.suggestion.attempts import attempt
-from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys
+from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys, one_line
 from maskwright.assist.suggestion.values import Reading, Source, StageModels, StageOptions, Suggestion
 from maskwright.labels import LabelSet
 from maskwright.models.language.budget import Budget, BudgetedModel
@@ -50,8 +50,8 @@ def read(pixels: RGB, models: StageModels, options: StageOptions) -> Reading:
         tags = attempt(lambda: tagger.tags([pixels], top=TAGS)[0], [], "no tags were read", problems)
     if options.caption and (captioner := models.captioner) is not None:
         caption = attempt(lambda: captioner.captions([pixels])[0], "", "no caption was read", problems)
-    kept = tuple(tag for tag in tags if tag.confidence >= LEAST_TAG and tag.word.strip())
-    return Reading(kept, caption.strip(), tuple(problems))
+    written = (Tag(one_line(tag.word), tag.confidence) for tag in tags if tag.confidence >= LEAST_TAG)
+    return Reading(tuple(tag for tag in written if tag.word), one_line(caption), tuple(problems))
 
 
 def bounded(language: LanguageModel, options: StageOptions) -> BudgetedModel:
@@ -181,7 +181,7 @@ def _ask(reading: Reading, names: ClassNames, language: LanguageModel, prompts: 
 def _claim(entry: Mapping[str, Any]) -> _Claim:
     said = entry.get("evidence")
     texts = [one[:LONGEST_EVIDENCE] for one in said if isinstance(one, str)] if isinstance(said, list) else []
-    return _Claim(" ".join(entry["name"].split()), tuple(texts[:MOST_EVIDENCE]))
+    return _Claim(one_line(entry["name"]), tuple(texts[:MOST_EVIDENCE]))
 
 
 def _evidence(claim: _Claim, reading: Reading) -> list[Source]:
