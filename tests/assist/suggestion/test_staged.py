@@ -324,6 +324,28 @@ def test_pixels_of_two_classes_go_to_the_surer_one(run):
     assert not labelled(answer)["dog"].is_empty
 
 
+def test_what_is_not_shown_takes_no_pixels_from_what_is(run, box_oracle):
+    class Doubtful(box_oracle):
+        """Unsure of the person's mask."""
+
+        def _answer(self, objects, prompt):
+            logits, quality = super()._answer(objects, prompt)
+            return logits, 0.2 if prompt.box[0] == 43 else quality
+
+    table = {"horse": [((5, 10, 60, 50), 0.4)], "dog": [((20, 20, 24, 24), 0.8)], "person": [((43, 12, 67, 28), 0.9)]}
+    options = StageOptions(check_pixels=False, point_rule="none")
+
+    def shown(*names, **limits):
+        models = {"detector": Boxes({name: table[name] for name in names})}
+        limits = PreannotationOptions(**{"min_area": 1, **limits})
+        return labelled(run(options, limits, models=models, segmenter=Doubtful()))
+
+    alone = shown("horse")
+    assert shown("horse", "dog", min_area=100) == alone
+    assert shown("horse", "person", max_regions=1) == alone
+    assert shown("horse", "person")["horse"] != alone["horse"], "what is shown keeps its pixels"
+
+
 def test_two_boxes_that_lead_to_one_object_give_it_once(run):
     table = {"horse": [((5, 10, 40, 50), 0.8), ((5, 10, 22, 50), 0.4)]}
     answer = run(models={"tagger": Tags("horse"), "detector": Boxes(table)})

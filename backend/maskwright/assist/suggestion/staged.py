@@ -215,9 +215,12 @@ def _settled(
     good = [
         row
         for row, region in enumerate(regions)
-        if supported[row] and region.score >= limits.class_thresholds.get(region.label or "", default)
+        if supported[row]
+        and region.mask.area >= limits.min_area
+        and region.score >= limits.class_thresholds.get(region.label or "", default)
     ]
     good = _distinct(sorted(good, key=lambda row: -regions[row].score), regions, limits.duplicate_iou)
+    good = good[: limits.max_regions]  # what is not shown takes no pixel from what is
     masks = settle_overlaps(
         [regions[row].mask for row in good],
         [sure[row].score for row in good],
@@ -227,7 +230,7 @@ def _settled(
         replace(regions[row], mask=mask)
         for row, mask in zip(good, masks, strict=True)
         if not mask.is_empty and mask.area >= limits.min_area
-    ][: limits.max_regions]
+    ]
     if kept:
         score = float(np.mean([region.score for region in kept]))
     else:
