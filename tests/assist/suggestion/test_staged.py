@@ -199,6 +199,20 @@ def test_without_describers_all_classes_are_looked_for(run):
     assert answer.problems == ()
 
 
+def test_a_caption_that_no_language_model_reads_hides_no_class(run):
+    models = {"captioner": Caption("a yard")}
+    assert set(labelled(run(models=models))) == {"horse", "person", "dog"}
+    unread = StageOptions(check_pixels=False, pre_refinement=False)
+    assert set(labelled(run(unread, models=models | {"language": Script()}))) == {"horse", "person", "dog"}
+    assert run(models=models | {"language": Script()}).regions == ()
+
+
+def test_a_language_model_that_is_not_there_costs_no_masks_either(run):
+    answer = run(models={"tagger": Tags("track")}, lacks_words=True)
+    assert set(labelled(answer)) == {"horse", "person", "dog"}
+    assert answer.problems == ("nothing suggests a class, so all of them are looked for",)
+
+
 def test_a_describer_that_fails_leaves_the_others_standing(run):
     class Broken:
         name = version = "broken"

@@ -160,6 +160,15 @@ def test_a_model_that_is_missing_costs_its_stage_and_is_not_waited_for_with_ever
     assert stager.state()["captioner"] == "blip:o/n"
 
 
+def test_a_picture_gets_its_masks_where_the_language_model_is_not_on_this_machine(make, box_oracle, painted):
+    stager, said = make(language="hf:o/n"), []
+    Silent = type("Silent", (Tags,), {"tags": lambda self, images, *, top=10: [[Tag("pet", 0.9)] for _ in images]})
+    stager._stages.tagger = lambda uri: Silent()
+    found = dog(stager, ProjectStages(options=UNCHECKED), box_oracle, painted, observe=lambda *one: said.append(one))
+    assert [region.label for region in found.regions] == ["dog"]
+    assert len(found.problems) == 2
+
+
 def test_many_images_at_once_are_as_good_as_one_after_the_other(make, box_oracle, painted):
     stager = make()
     one = dog(stager, ProjectStages(options=UNCHECKED), box_oracle, painted)

@@ -33,6 +33,7 @@ class Context:
         observe: Told the seconds of the stages ``describe``, ``suggest``, ``detect``, ``refine``, ``segment`` and
             ``check``; waiting for the turn counts with ``describe`` only.
         cancelled: Asked between stages.
+        lacks_words: Whether a model that reads images or infers classes from words was asked for and cannot be had.
     """
 
     models: StageModels
@@ -45,6 +46,7 @@ class Context:
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
     observe: Callable[[str, float], None] = lambda stage, seconds: None
     cancelled: Callable[[], bool] = never_cancelled
+    lacks_words: bool = False
 
     @contextmanager
     def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:

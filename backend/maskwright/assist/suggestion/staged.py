@@ -119,11 +119,14 @@ def _suggested(
     known = [one for one in found if one.is_known]
     unsaid = [one for one in unspeakable(labels, models, options) if one.label not in {item.label for item in known}]
     suggestions = [*known, *unsaid, *(one for one in found if not one.is_known)]
-    blind = bool(said) or (models.tagger is None and models.captioner is None)
-    if blind and not any(one.is_known for one in suggestions):
+    # A caption names no class by itself: a language model has to infer classes from it.
+    captioned = options.caption and models.captioner is not None
+    speechless = models.tagger is None and not (captioned and language is not None and options.pre_refinement)
+    failed = bool(said) or context.lacks_words
+    if (failed or speechless) and not any(one.is_known for one in suggestions):
         everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
         suggestions = [*everything, *suggestions]
-        said += ["nothing suggests a class, so all of them are looked for"] if said else []
+        said += ["nothing suggests a class, so all of them are looked for"] if failed else []
     return suggestions, said
 
 

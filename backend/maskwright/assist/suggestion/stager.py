@@ -74,6 +74,7 @@ NO_STAGES = ProjectStages()
 class _Loaded:
     models: StageModels
     missing: tuple[str, ...]
+    lacks_words: bool
     until: float
 
 
@@ -176,6 +177,7 @@ class Stager:
             self._device.turn(number),
             observe,
             cancelled,
+            loaded.lacks_words,
         )
         found = preannotate_in_stages(image, labels, limits, options, context)
         return replace(found, problems=(*loaded.missing, *found.problems), support_version=support)
@@ -205,7 +207,8 @@ class Stager:
         self._device.close()
 
     def _models(self, project: ProjectStages, options: StageOptions) -> _Loaded:
-        key = repr((sorted(self._named(project).items()), options))
+        named = self._named(project)
+        key = repr((sorted(named.items()), options))
         with self._lock:
             known = self._loaded.get(key)
             if known is not None and time.monotonic() < known.until:
@@ -214,7 +217,11 @@ class Stager:
         models, missing = load_models(self._stages, self._settings, options, project.uris)
         for words in missing:
             _log.warning("pre-annotation goes on without a stage: %s", words)
-        known = _Loaded(models, missing, time.monotonic() + RETRY_S if missing else float("inf"))
+        speaking = {"tagger": models.tagger}
+        speaking |= {"captioner": models.captioner} if options.caption else {}
+        speaking |= {"language": models.language} if options.pre_refinement else {}
+        lacks_words = any(model is None and named[part] != "none" for part, model in speaking.items())
+        known = _Loaded(models, missing, lacks_words, time.monotonic() + RETRY_S if missing else float("inf"))
         with self._lock:
             self._loaded[key] = known
             self._loaded.move_to_end(key)
