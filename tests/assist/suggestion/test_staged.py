@@ -13,7 +13,7 @@ from maskwright.assist.suggestion.in_flight import in_flight
 from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.assist.suggestion.staged import preannotate_in_stages
 from maskwright.assist.suggestion.values import StageModels, StageOptions
-from maskwright.errors import Cancelled, ModelUnavailable
+from maskwright.errors import Cancelled, InvalidInput, ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
@@ -420,6 +420,27 @@ def test_without_a_detector_proposals_of_the_suggested_classes_stay(run, oracle)
     )
     assert labelled(answer) == {"dog": DOG}
     assert [one.status for one in answer.suggestions] == ["confirmed"]
+
+
+def test_without_a_detector_features_that_know_no_language_cost_nothing(run, oracle):
+    class Wordless:
+        name = version = "wordless"
+
+        def features(self, image):
+            return np.ones((2, 2, 1), dtype=np.float32)
+
+        def text(self, phrases):
+            raise InvalidInput("wordless knows no language")
+
+    answer = run(
+        StageOptions(),
+        PreannotationOptions(points_per_side=16, min_area=1),
+        models={"detector": None, "tagger": Tags("dog"), "dense": Wordless()},
+        labels=LabelSet.of(["horse", "person", "dog"]),
+        segmenter=oracle,
+        classifier=Looks(),
+    )
+    assert labelled(answer) == {"dog": DOG}
 
 
 # --- turns at the device -----------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ class Context:
             ``check``; waiting for the turn counts with ``describe`` only.
         cancelled: Asked between stages.
         lacks_words: Whether a model that reads images or infers classes from words was asked for and cannot be had.
+        tile_size: Without a detector, images with a longer side are handled in tiles of this side, in pixels.
+        tile_halo: Context in pixels around each tile's own part.
     """
 
     models: StageModels
@@ -47,6 +49,8 @@ class Context:
     observe: Callable[[str, float], None] = lambda stage, seconds: None
     cancelled: Callable[[], bool] = never_cancelled
     lacks_words: bool = False
+    tile_size: int = 2048
+    tile_halo: int = 128
 
     @contextmanager
     def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:

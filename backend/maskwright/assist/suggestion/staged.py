@@ -28,10 +28,10 @@ from maskwright.assist.suggestion.values import Source, StageModels, StageOption
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.models.dense.region_classes import DenseRegionClassifier
+from maskwright.models.dense.region_classes import DenseRegionClassifier, PhraseMaps
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import LanguageModel
+from maskwright.models.protocols import LanguageModel, RegionClassifier
 from maskwright.regions import Provenance, Region
 
 _log = logging.getLogger(__name__)
@@ -263,14 +263,14 @@ def _without_detector(
     said: list[str],
 ) -> Preannotation:
     """Proposals of the whole image, classified; those of suggested classes stay."""
-    dense = context.models.dense
-    classifier = DenseRegionClassifier(dense) if dense is not None else context.classifier
-    if classifier is None and len(labels) > 1:
-        raise InvalidInput("pre-annotation in stages needs a detector, dense features or a classifier of regions")
     with context.stage("segment"):
+        classifier = _classifier(context)
+        if classifier is None and len(labels) > 1:
+            raise InvalidInput("pre-annotation in stages needs a detector, dense features or a classifier of regions")
         found = preannotate(
             image, labels, limits, segmenter=context.segmenter, encode=context.encode, classifier=classifier,
-            model_version=context.model_version, cancelled=context.cancelled,
+            model_version=context.model_version, tile_size=context.tile_size, tile_halo=context.tile_halo,
+            cancelled=context.cancelled,
         )  # fmt: skip
     wanted = {one.label for one in suggestions if one.is_known}
     regions = [region for region in found.regions if region.label in wanted]
@@ -279,3 +279,16 @@ def _without_detector(
     for failure in dict.fromkeys(said):
         _log.warning("image %s: %s", image.key, failure)
     return _settled(regions, supported, regions, limits, judged, said, context.model_version)
+
+
+def _classifier(context: Context) -> RegionClassifier | None:
+    """What gives regions their classes: the dense features if they know language, else what else there is."""
+    dense = context.models.dense
+    if dense is None:
+        return context.classifier
+    if not isinstance(dense, PhraseMaps):
+        try:
+            dense.text(("object",))
+        except InvalidInput:
+            return context.classifier
+    return DenseRegionClassifier(dense)

@@ -178,6 +178,8 @@ class Stager:
             observe,
             cancelled,
             loaded.lacks_words,
+            self._settings.tile_size,
+            self._settings.tile_halo,
         )
         found = preannotate_in_stages(image, labels, limits, options, context)
         return replace(found, problems=(*loaded.missing, *found.problems), support_version=support)
