@@ -33,6 +33,13 @@ def test_the_object_is_found_in_prose_fences_and_thoughts(text):
     assert read_answer(text, LABELS) == {"labels": ["dog"]}
 
 
+@pytest.mark.timeout(5)
+def test_thoughts_without_end_cost_no_time():
+    marks = "<think>" * 30_000
+    assert read_answer(marks + '{"labels": ["dog"]}', LABELS) == {"labels": ["dog"]}
+    assert read_answer(f'{marks}</think>{{"labels": ["dog"]}}', LABELS) == {"labels": ["dog"]}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

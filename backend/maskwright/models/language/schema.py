@@ -41,11 +41,17 @@ def read_answer(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if len(text) > MOST_CHARACTERS:
         raise InvalidAnswer(f"the answer is longer than {MOST_CHARACTERS} characters")
     fault: str | None = None
-    for value in _objects(_THOUGHT.sub("", text)):
+    for value in _objects(_without_thoughts(text)):
         fault = find_fault(value, schema)
         if fault is None:
             return value
     raise InvalidAnswer(fault or "the answer holds no JSON object")
+
+
+def _without_thoughts(text: str) -> str:
+    """A text without its thoughts, in time that grows with its length: each mark that is searched has its end."""
+    before, end, after = text.rpartition("</think>")
+    return _THOUGHT.sub("", before + end) + after
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
