@@ -226,6 +226,23 @@ def test_usage_is_what_the_server_says_or_else_estimated(server, model):
     assert 50 < guessed.spent.tokens < 2000
 
 
+def test_a_usage_that_cannot_be_is_estimated_and_breaks_nothing(server, model):
+    budget, asked = Budget("image 1", money=1), question()
+    server.script = [server.says(GOOD, usage={"prompt_tokens": 10**400, "completion_tokens": 7})]
+    assert BudgetedModel(model, budget).answer(asked.messages, asked.schema) == GOOD
+    assert 50 < budget.spent.tokens < 2000
+
+
+def test_what_the_model_refused_to_answer_is_charged_too(server, model):
+    budget, asked = Budget("image 1"), question()
+    server.script = [
+        server.says(None, refusal="no"),
+        server.says(GOOD, usage={"prompt_tokens": 1, "completion_tokens": 1}),
+    ]
+    BudgetedModel(model, budget).answer(asked.messages, asked.schema)
+    assert 50 < budget.spent.tokens < 2000
+
+
 def test_tries_count_against_the_budget(server, model):
     server.script = [server.says("no", usage={"prompt_tokens": 60, "completion_tokens": 1})]
     budget, asked = Budget("image 7", tokens=100), question()

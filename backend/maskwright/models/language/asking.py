@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maskwright.errors import ModelUnavailable
-from maskwright.models.language.budget import Budget, Usage
+from maskwright.models.language.budget import Budget, Usage, estimate_usage
 from maskwright.models.language.schema import InvalidAnswer, read_answer
 from maskwright.models.protocols import Message
 from maskwright.store.connection import Deadline
@@ -117,6 +117,9 @@ class AskingModel(ABC):
             completion = self._complete(messages, schema, temperature, deadline)
             usage = completion.usage
             return completion
+        except InvalidAnswer:
+            usage = estimate_usage(messages, "")  # it was answered, and what was read is paid for
+            raise
         finally:
             for budget in budgets:
                 budget.charge(usage, time.monotonic() - started)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
 _MOST_QUOTED = 200
 _LARGEST_PORT = 65535
+_MOST_TOKENS = 2**31
+"""Of one request; a larger figure is a server's mistake."""
 
 
 class OpenAIServer(AskingModel):
@@ -122,7 +124,7 @@ def _usage(document: Mapping[str, Any], messages: Sequence[Message], text: str) 
     told = document.get("usage")
     if isinstance(told, dict):
         prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-        if type(prompt) is int and type(completion) is int and min(prompt, completion) >= 0:
+        if all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in (prompt, completion)):
             return Usage(prompt, completion)
     return estimate_usage(messages, text)
 
