@@ -205,6 +205,18 @@ def test_a_model_without_a_chat_template_is_asked_in_plain_text(language_folder,
     assert find_fault(model.answer(question.messages, question.schema), question.schema) is None
 
 
+@pytest.mark.parametrize("kind", ["model", "picture_model"])
+def test_a_chat_template_that_knows_no_system_is_told_all_by_the_user(kind, request, monkeypatch):
+    made = request.getfixturevalue(kind)
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    for reader in {id(one): one for one in (made._reader, made._tokenizer)}.values():
+        monkeypatch.setattr(reader, "chat_template", refusing + reader.chat_template)
+    question = PromptSet().question("post-refinement", **FILLED)
+    assert find_fault(made.answer(question.messages, question.schema), question.schema) is None
+    told = made._tokenizer.decode(made._inputs(question.messages)["input_ids"][0])
+    assert all(told.count(word) == 1 for word in ("A detector named an object", '<phrase>"puppy"', "<|user|>"))
+
+
 def test_by_uri_an_answer_is_kept_and_not_written_twice(language_folder, settings, monkeypatch):
     question = PromptSet().question("post-refinement", **FILLED)
     first = Stages(settings).language(f"hf:{language_folder}")

@@ -6,9 +6,11 @@ import io
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from transformers import CONFIG_MAPPING, AutoConfig, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 from transformers.models.auto.modeling_auto import (
@@ -132,30 +134,39 @@ class LocalModel(AskingModel):
         has_template = bool(getattr(self._reader, "chat_template", None))
         if not has_template:
             text = "\n\n".join([*(message.content for message in messages), "Answer:\n"])
-        elif self.reads_pictures:
-            turns = [
-                {
-                    "role": message.role,
-                    "content": [
-                        *({"type": "image"} for _ in message.images),
-                        {"type": "text", "text": message.content},
-                    ],
-                }
-                for message in messages
-            ]
-            text = self._reader.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         else:
-            turns = [{"role": message.role, "content": message.content} for message in messages]
-            text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            try:
+                text = self._conversation(messages)
+            except TemplateError:  # some, such as Gemma's, know no system
+                text = self._conversation(_without_system(messages))
         pictures = [Image.open(io.BytesIO(image)).convert("RGB") for message in messages for image in message.images]
         if pictures:
             return self._reader(text=[text], images=[pictures], return_tensors="pt")
         # A template writes the beginning of the text itself.
         return self._tokenizer([text], return_tensors="pt", add_special_tokens=not has_template)
 
+    def _conversation(self, messages: Sequence[Message]) -> str:
+        """Messages in the words of the model's chat template."""
+        turns = [
+            {
+                "role": message.role,
+                "content": [*({"type": "image"} for _ in message.images), {"type": "text", "text": message.content}]
+                if self.reads_pictures
+                else message.content,
+            }
+            for message in messages
+        ]
+        return str(self._reader.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
     def _longest(self) -> int:
         config = self._network.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """A conversation whose first turn says what the system and the user said."""
+    system, user, *later = messages
+    return [replace(user, content=f"{system.content}\n\n{user.content}"), *later]
 
 
 def load_local(checkpoint: Checkpoint, description: StageDescription, device: ComputeDevice) -> LocalModel:
