@@ -1,5 +1,7 @@
 """Inputs are those of the public processors, for images of any shape."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,6 +45,16 @@ def test_owlv2s_input_is_its_processors(picture, size, side):
     processor = Owlv2ImageProcessorPil(size={"height": side, "width": side})
     theirs = processor(images=image, return_tensors="np", input_data_format="channels_last")["pixel_values"][0]
     np.testing.assert_allclose(PaddedFrame(side).pixels(image), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 20_000), (20_000, 40)])
+def test_owlv2s_input_of_a_thin_image_takes_memory_for_the_image_and_not_for_its_square(picture, size):
+    image = picture(*size)
+    tracemalloc.start()
+    PaddedFrame(32).pixels(image)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * image.nbytes
 
 
 @pytest.mark.parametrize("size", [{"shortest_edge": "wide"}, 800])

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from scipy.sparse import coo_array  # type: ignore[import-untyped]
 
 from maskwright.errors import ModelUnavailable
 from maskwright.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, InputFrame, Triple
@@ -102,18 +102,14 @@ class PaddedFrame:
 
     def pixels(self, image: RGB) -> NDArray[np.float32]:
         """(3, side, side) float32 of an (H, W, 3) uint8 RGB image."""
-        height, width = image.shape[:2]
-        longest = max(height, width)
-        square = np.zeros((longest, longest, 3), dtype=np.float32)
-        square[:height, :width] = image
-        spread = max(0.0, (longest / self.side - 1) / 2)
-        radius = int(_TRUNCATE * spread + 0.5)
-        if radius:
-            distances = np.arange(-radius, radius + 1)
-            kernel = np.exp(-0.5 * (distances / spread) ** 2)
-            kernel /= kernel.sum()
-            square = cv2.sepFilter2D(square, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
-        return _normalised(_interpolated(_interpolated(square, self.side, 0), self.side, 1), self.mean, self.std)
+        operator = _resampling(max(image.shape[:2]), self.side)
+        values: NDArray[Any] = image
+        # What is padded is black and adds nothing, so that it is never made; the longer side shrinks first.
+        for axis in sorted((0, 1), key=lambda axis: -image.shape[axis]):
+            lines = np.moveaxis(values, axis, 0)
+            scaled = operator[:, : len(lines)] @ lines.reshape(len(lines), -1).astype(np.float32)
+            values = np.moveaxis(scaled.reshape(self.side, *lines.shape[1:]), 0, axis)
+        return _normalised(values, self.mean, self.std)
 
 
 def _statistics(processor: Mapping[str, Any], mean: Triple, std: Triple) -> tuple[Triple, Triple]:
@@ -127,15 +123,24 @@ def _normalised(values: NDArray[np.float32], mean: Triple, std: Triple) -> NDArr
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
-def _interpolated(values: NDArray[np.float32], size: int, axis: int) -> NDArray[np.float32]:
-    """Linear, between the centres of pixels, mirrored at the outer ones."""
-    count = values.shape[axis]
+def _resampling(count: int, size: int) -> Any:
+    """(size, count) sparse float32: Gaussian smoothing, then linear interpolation between the centres of pixels.
+
+    Both are mirrored at the outer pixels.
+    """
+    spread = max(0.0, (count / size - 1) / 2)
+    radius = int(_TRUNCATE * spread + 0.5)
+    distances = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (distances / spread) ** 2) if radius else np.ones(1)
     places = (np.arange(size) + 0.5) * (count / size) - 0.5
     before = np.floor(places).astype(np.int64)
-    share = (places - before).astype(np.float32).reshape((-1, *(1,) * (values.ndim - 1 - axis)))
-    low, high = (values.take(_mirrored(index, count), axis=axis) for index in (before, before + 1))
-    between: NDArray[np.float32] = low * (1 - share) + high * share
-    return between
+    share = places - before
+    weights = np.stack([1 - share, share], axis=1)[..., None] * (kernel / kernel.sum())
+    nearest = _mirrored(np.stack([before, before + 1], axis=1), count)
+    sources = _mirrored(nearest[..., None] + distances, count)
+    targets = np.broadcast_to(np.arange(size)[:, None, None], sources.shape)
+    entries = weights.ravel(), (targets.ravel(), sources.ravel())
+    return coo_array(entries, shape=(size, count)).tocsr().astype(np.float32)
 
 
 def _mirrored(index: NDArray[np.int64], count: int) -> NDArray[np.int64]:
