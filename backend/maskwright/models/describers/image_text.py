@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +52,7 @@ class ImageTextModel:
         if kind not in _CLASSES:
             raise ModelUnavailable(f"model {checkpoint.uri}: model_type {kind!r} is none of {', '.join(_CLASSES)}")
         self.network = load_pretrained(getattr(transformers, _CLASSES[kind]), checkpoint, device)
-        self._tokenizer = load_tokenizer(checkpoint)
+        self._tokenizer, self._lock = load_tokenizer(checkpoint), threading.Lock()
         self._device = device
         vision = self.network.config.vision_config
         self._input: ImageInput | PatchInput
@@ -136,7 +137,8 @@ class ImageTextModel:
         plain = [text.lower() for text in texts]
         if self.is_sigmoid and self._tokenizer.eos_token == "</s>":  # noqa: S105 (no password)
             plain = [text.translate(_PUNCTUATION) for text in plain]
-        tokens = [list(ids) for ids in self._tokenizer(plain)["input_ids"]]
+        with self._lock:  # tokenizers change their own settings when they are called
+            tokens = [list(ids) for ids in self._tokenizer(plain)["input_ids"]]
         if self.is_sigmoid:
             end = self._tokenizer.eos_token_id
             tokens = [ids if ids[-1:] == [end] else [*ids, end] for ids in tokens]
