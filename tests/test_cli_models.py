@@ -166,6 +166,19 @@ def test_a_check_of_all_that_is_set_goes_on_after_one_that_fails(cache, monkeypa
     assert results["language"]["answer"] == "a puppy is: dog"
 
 
+def test_a_model_that_breaks_when_asked_fails_the_check_in_words(cache, monkeypatch):
+    from maskwright.models.tagger import ImageNetTagger
+
+    def break_down(*args, **options):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(ImageNetTagger, "tags", break_down)
+    answer = run("check", "embedded", "--role", "tagger", "--json")
+    assert answer.exit_code == 1
+    (result,) = json.loads(answer.output)
+    assert result["error"].endswith("failed when it was asked (RuntimeError: shapes do not fit)")
+
+
 def test_the_doctor_says_which_stages_lack_their_model(cache, hold):
     hold("someone/clip", model_type="clip")
     settings = read_settings(

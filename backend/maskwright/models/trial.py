@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, MaskwrightError, ModelUnavailable
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import RGB
 from maskwright.models.registry import ModelRegistry
@@ -61,7 +61,13 @@ def try_model(settings: Settings, role: Role, uri: str) -> Trial:
     started = time.monotonic()
     model = ModelRegistry(fresh).segmenter(uri) if role == "segmenter" else Stages(fresh).model(role, uri)
     loaded = time.monotonic()
-    answer = _ASK[role](model)
+    try:
+        answer = _ASK[role](model)
+    except MaskwrightError:
+        raise
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}"
+        raise ModelUnavailable(f"{role} {uri} was loaded, but failed when it was asked ({words})") from error
     return Trial(
         role,
         uri,
