@@ -27,6 +27,12 @@ def test_of_equally_sure_ones_the_smaller_lies_on_top():
     assert settle_overlaps([A, C], [0.5, 0.5], ["cat", "dog"]) == [A - C, C]
 
 
+def test_one_mask_of_two_equally_sure_classes_has_one_of_them():
+    settled = settle_overlaps([A, A], [0.5, 0.5], ["cat", "dog"])
+    assert sorted(one.is_empty for one in settled) == [False, True]
+    assert settle_overlaps([A, A], [0.5, 0.5], ["dog", "cat"]) == settled[::-1]
+
+
 def test_nothing_is_settled_where_nothing_is():
     assert settle_overlaps([], [], []) == []
 

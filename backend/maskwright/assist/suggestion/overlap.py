@@ -11,7 +11,8 @@ def settle_overlaps(masks: Sequence[Mask], scores: Sequence[float], groups: Sequ
     """Each mask without what surer masks of other groups hold; within a group masks may share pixels.
 
     The answer does not depend on the order: every mask is compared with the others as they were given. Of two equal
-    scores the smaller mask is the surer one: small things lie on large ones.
+    scores the smaller mask is the surer one: small things lie on large ones. Of two equal masks the groups' names
+    decide, so that no pixel has two of them.
 
     Args:
         masks: All of one size.
@@ -21,7 +22,9 @@ def settle_overlaps(masks: Sequence[Mask], scores: Sequence[float], groups: Sequ
     Returns:
         In the order given; some may be empty.
     """
-    ranks = [(score, -mask.area, mask.counts) for mask, score in zip(masks, scores, strict=True)]
+    ranks = [
+        (score, -mask.area, mask.counts, repr(group)) for mask, score, group in zip(masks, scores, groups, strict=True)
+    ]
     settled: list[Mask] = []
     for mask, rank, group in zip(masks, ranks, groups, strict=True):
         surer = [
