@@ -219,10 +219,10 @@ class Stager:
         models, missing = load_models(self._stages, self._settings, options, project.uris)
         for words in missing:
             _log.warning("pre-annotation goes on without a stage: %s", words)
-        speaking = {"tagger": models.tagger}
-        speaking |= {"captioner": models.captioner} if options.caption else {}
-        speaking |= {"language": models.language} if options.pre_refinement else {}
-        lacks_words = any(model is None and named[part] != "none" for part, model in speaking.items())
+        asked: dict[Role, bool] = {"tagger": True, "captioner": options.caption, "language": options.pre_refinement}
+        lacks_words = any(
+            is_asked and named[part] != "none" and getattr(models, part) is None for part, is_asked in asked.items()
+        )
         known = _Loaded(models, missing, lacks_words, time.monotonic() + RETRY_S if missing else float("inf"))
         with self._lock:
             self._loaded[key] = known
