@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.asking import AskingModel, Completion
@@ -124,9 +124,13 @@ def _usage(document: Mapping[str, Any], messages: Sequence[Message], text: str) 
     told = document.get("usage")
     if isinstance(told, dict):
         prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-        if all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in (prompt, completion)):
+        if _is_count(prompt) and _is_count(completion):
             return Usage(prompt, completion)
     return estimate_usage(messages, text)
+
+
+def _is_count(told: object) -> TypeGuard[int]:
+    return type(told) is int and 0 <= told <= _MOST_TOKENS
 
 
 def _refusal(status: int, words: str) -> str:
