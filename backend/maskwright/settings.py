@@ -84,8 +84,10 @@ class Settings(BaseSettings):
     language_server: str = Field(
         "https://api.openai.com/v1", description="The only server that is sent language_api_key: its base URL."
     )
-    language_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest time to wait for a language model.")
-    language_max_tokens: int = Field(1024, ge=16, description="Longest answer asked of a language model.")
+    language_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Longest wait for an answer of a language server."
+    )
+    language_max_tokens: int = Field(1024, ge=16, description="Longest answer asked of a language server.")
     language_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Answers kept on disk; 0 = none.")
 
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
