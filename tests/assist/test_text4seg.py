@@ -41,7 +41,7 @@ class Painter:
         self.asked.append((messages, schema))
         side = int(re.search(r"The grid has (\d+) rows", messages[-1].content)[1])
         wanted = json.loads(re.search(r"JSON array: (\[.*\])", messages[0].content)[1])
-        layers = [(name, mask) for name, mask in self.layers if name.split("#")[0] in wanted]
+        layers = [(name, mask) for name, mask in self.layers if {name, name.split("#")[0]} & {*wanted}]
         rows = [row.strip() for row in to_text(grid_of_layers(layers, side)).strip("\n").split("\n")]
         answer = {"rows": self.spoil(rows)}
         Draft202012Validator(schema).validate(answer)
@@ -118,6 +118,15 @@ def test_objects_of_a_class_are_apart_where_their_cells_are_or_where_they_are_nu
     assert {region.mask for region in found.regions} == {touching, DOG}
 
 
+def test_a_class_whose_name_ends_in_a_number_is_that_class(image):
+    oracle, labels = Oracle(DOG, CAT), LabelSet.of(["bolt #2", "C#"])
+    reader = TextSegmenter(Painter([("bolt #2", DOG), ("C#", CAT)]))
+    found = describe_regions(
+        image, labels, reader, segmenter=oracle, encode=lambda window: oracle.encode([image.pixels])[0]
+    )
+    assert [(region.label, region.mask) for region in found.regions] == [("bolt #2", DOG), ("C#", CAT)]
+
+
 def test_what_was_guessed_lowers_the_score_of_the_objects_in_these_rows_only(image):
     def spoil(rows):
         return [*rows[:13], rows[13].replace("*", "* about "), *rows[14:]]
@@ -161,7 +170,7 @@ def test_a_phrase_is_found_through_its_grid(image):
     embedding = oracle.encode([image.pixels])[0]
     reader = TextSegmenter(Painter([("cat", CAT), ("cat", SECOND)]))
     find = finder_by_text(image, reader, segmenter=oracle, encode=lambda window: embedding, how=Refinement())
-    answer = refer_regions("the cat at the bottom", find, SIZE)
+    answer = refer_regions("the cat at the bottom; others", find, SIZE)
     assert [region.mask for region in answer.regions] == [SECOND]
 
 

@@ -12,6 +12,7 @@ from maskwright.assist.referring.resolve import Find, Found
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelClass, LabelSet
+from maskwright.masks.grids import is_background
 from maskwright.masks.text_parser import ParsedGrid
 from maskwright.models.protocols import ImageEmbedding, Segmenter
 from maskwright.models.text4seg import TextSegmenter, objects
@@ -58,7 +59,7 @@ def describe_regions(
         ModelUnavailable: If the language model does not answer.
     """
     parsed = reader.read(reader.encode([image.pixels])[0], labels)
-    drafts = objects(parsed.grid)
+    drafts = objects(parsed.grid, labels.names)
     if not drafts:
         return Described((), parsed.warnings)
     embedding = encode((0, 0, image.size[1], image.size[0]))
@@ -83,6 +84,8 @@ def finder_by_text(
     """Who finds what words mean by asking for its grid, for ``refer_regions``; arguments and errors as above."""
 
     def find(words: tuple[str, ...]) -> list[Found]:
+        if is_background(words[0]):
+            return []
         labels = LabelSet((LabelClass(words[0], words[1:]),))
         drawn = describe_regions(image, labels, reader, segmenter=segmenter, encode=encode, how=how)
         return [Found(region.mask, region.score) for region in drawn.regions]

@@ -7,7 +7,7 @@ which ``maskwright.assist.text4seg`` hands to another segmenter. ``maskwright.ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -130,11 +130,14 @@ class TextSegmenter:
         return ImageEmbedding({"jpeg": picture}, size, size, self.embedding_version)
 
 
-def objects(grid: DescriptorGrid) -> list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]]:
+def objects(
+    grid: DescriptorGrid, classes: Collection[str] = ()
+) -> list[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]]:
     """The classes of a grid's objects and the (N, N) bool cells of each, classes in the order of the grid.
 
     Names with a number (``dog#2``, see ``grids.with_instances``) are an object each; of the others each part that
-    hangs together, corners included, is one. Objects of a class that touch become one.
+    hangs together, corners included, is one. Objects of a class that touch become one. What is called like one of the
+    ``classes`` is of that class, though the name ends in a number.
     """
     import cv2
 
@@ -142,7 +145,7 @@ def objects(grid: DescriptorGrid) -> list[tuple[str, np.ndarray[Any, np.dtype[np
     for name in grid.present:
         cells = grid.marked(name)
         label, number, _ = name.rpartition("#")
-        if number:
+        if number and name not in classes:
             found.append((label, cells))
             continue
         count, parts = cv2.connectedComponents(cells.astype(np.uint8), connectivity=8)
