@@ -51,6 +51,7 @@ def test_what_a_project_limits_is_limited_and_problems_are_told_once():
 
 
 def test_without_likes_nothing_changes():
-    before = Preannotation((region("cat", 0.9, 0, 0, 20, 20),), 0.7, "m")
-    found = with_likes(before, [], PreannotationOptions())
-    assert (found.regions, found.score) == (before.regions, 0.7)
+    overlapping = (region("cat", 0.9, 0, 0, 20, 20), region("sofa", 0.8, 0, 0, 60, 60))
+    before = Preannotation(overlapping, 0.7, "m")
+    found = with_likes(before, [], PreannotationOptions(), ("slow",))
+    assert (found.regions, found.score, found.problems) == (before.regions, 0.7, ("slow",))

@@ -33,6 +33,9 @@ def with_likes(
     for like in sorted(likes, key=lambda region: -region.score):
         if all(like.mask.iou(other.mask) < SAME for other in kept):
             kept.append(like)
+    said = tuple(dict.fromkeys((*found.problems, *problems)))
+    if not kept:
+        return replace(found, problems=said)
     others = [one for one in found.regions if all(one.mask.iou(like.mask) < SAME for like in kept)]
     regions = [*kept, *others]
     masks = settle_overlaps(
@@ -45,6 +48,5 @@ def with_likes(
         for region, mask in zip(regions, masks, strict=True)
         if not mask.is_empty and mask.area >= limits.min_area
     ][: limits.max_regions]
-    score = float(np.mean([region.score for region in left])) if kept and left else found.score
-    said = tuple(dict.fromkeys((*found.problems, *problems)))
+    score = float(np.mean([region.score for region in left])) if left else found.score
     return replace(found, regions=tuple(sorted(left, key=lambda region: -region.score)), score=score, problems=said)
