@@ -89,12 +89,14 @@ def learn_adapter(
     from maskwright.learn.training.train import train
 
     segmenter = registry.segmenter(base)
+    # The words of a single class tell nothing apart.
+    guidance = learning.language_guidance if len(labels) > 1 else 0.0
     config = TrainingConfig(
         adapter=learning.adapter_config,
         steps=learning.steps,
         seconds=learning.seconds,
         seed=learning.seed,
-        language=learning.language_guidance,
+        language=guidance,
     )
     trained = train(
         segmenter,
