@@ -15,7 +15,7 @@ from typing import Any
 from maskwright.assist.fewshot import Support
 from maskwright.assist.finding import Finding, Wanted
 from maskwright.assist.refer import Referred
-from maskwright.assist.referring.grammar import parse_phrase, split_phrases
+from maskwright.assist.referring.grammar import bare, parse_phrase, split_phrases
 from maskwright.assist.suggestion.names import ClassNames, find_run
 from maskwright.assist.suggestion.stager import ProjectStages
 from maskwright.errors import InvalidInput
@@ -121,7 +121,9 @@ class PhraseAnswers:
         regions = found.regions[:MOST_REGIONS]
         for region in regions:
             output = config.output_for(group.image.name, region.label, options.output)
-            labels = [label for label in group.labels if output.naming.offers(label)]
+            # What was chosen names what was typed; a wish for another class, or for a region's own, names that.
+            chosen = group.labels if region.label in group.labels else ()
+            labels = [label for label in chosen if output.naming.offers(label)]
             result += region_to_result(region, output, options, item_index=item_index, labels=labels)
         return {"result": result, "score": min((as_score(region.score) for region in regions), default=0.0)}
 
@@ -186,8 +188,10 @@ def _wanted(phrase: str, chosen: Sequence[str], offered: LabelSet) -> Wanted | N
     if label is None:
         return None
     # Where the label is only implied, its words must not find a cat for the phrase "elephant".
-    helps = bool(chosen) or said is not None or not _noun(phrase)
-    return Wanted(phrase, label.name, label.phrases if helps else ())
+    noun = _noun(phrase)
+    helps = bool(chosen) or said is not None or not noun
+    named = bool(noun) and ClassNames(LabelSet((label,))).find(bare(noun)) is not None
+    return Wanted(phrase, label.name, (*label.phrases, *([noun] if named else [])) if helps else ())
 
 
 def _noun(phrase: str) -> str:

@@ -314,6 +314,12 @@ def test_likes_of_a_class_that_is_not_drawn_are_not_looked_for(typing, caplog):
     assert "nothing of the label 'Nut' is drawn" in caplog.text
 
 
+def test_a_wish_for_another_class_than_the_chosen_one_is_of_the_class_that_it_names(typing):
+    typed = {"id": "typed", "from_name": "brush", "to_name": "image", "type": "labels", "value": {"labels": ["Nut"]}}
+    answer = typing("similar bolts", beside=[typed], drafts=[draft(brush(LEFT, "Bolt"))], **DENSE)
+    assert regions(answer) == [("Bolt", RIGHT)]
+
+
 def test_likes_and_phrases_may_be_asked_for_at_once(typing):
     found = regions(typing("nut; similar bolts", drafts=[draft(brush(LEFT, "Bolt"))], **DENSE, **DETECTOR))
     assert found == [("Nut", NUT), ("Bolt", RIGHT)]

@@ -35,7 +35,7 @@ LEARNT_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Wanted:
-    """A phrase, the class of what it names, and other words that help to find that."""
+    """A phrase, the class of what it names, and words for that class, its noun too where it is one of them."""
 
     phrase: str
     label: str

@@ -50,7 +50,7 @@ def refer_regions(
         find: Who finds things by words; see ``referring.finders``.
         size: (H, W) of the image.
         label: The class that the regions are given.
-        also: Words for that class, which help to find it and stand for "one" in "the left one".
+        also: Words for that class, which help to find it and stand for "one" in "the left one"; see ``resolve``.
         language: Reads what the grammar does not understand.
         prompts: The project's.
         model_version: Written into the regions' provenance.

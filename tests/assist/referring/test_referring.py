@@ -185,6 +185,40 @@ def test_the_chosen_class_is_what_one_stands_for_and_labels_the_regions():
     assert (region.label, region.provenance.source, region.provenance.model_version) == ("animal", "interactive", "v1")
 
 
+def test_attributes_are_not_drowned_by_the_words_of_the_chosen_class():
+    scene = {"car": [(10, 10, 60, 40), (100, 10, 150, 40)], "red car": [(100, 10, 150, 40)]}
+
+    def find(words):
+        return [
+            Found(Mask.from_box(box, SIZE), 0.9) for word in words for box in scene.get(word.removeprefix("the "), [])
+        ]
+
+    def found(text, also):
+        return [tuple(region.mask.box) for region in refer_regions(text, find, SIZE, also=also).regions]
+
+    assert found("the red car", ("car", "automobile")) == scene["red car"]
+    assert found("all cars except the red car", ("car", "automobile")) == scene["car"][:1]
+    assert found("automobiles", ("car", "automobile")) == scene["car"]
+    assert found("the automobile", ("car", "automobile")) == scene["car"][:1]
+    assert found("all shiny cars", ("car",)) == scene["car"], "better than nothing"
+    assert found("all cars except the vans", ("car",)) == scene["car"]
+
+
+def test_the_anchor_that_is_meant_need_not_be_the_surest_of_its_kind():
+    scene = {"bench": [(10, 10, 40, 30), (240, 160, 280, 190)], "dog": [(200, 170, 230, 190)]}
+
+    def find(words):
+        return [
+            Found(Mask.from_box(box, SIZE), 0.9 - 0.1 * number)
+            for word in words
+            for number, box in enumerate(scene.get(word, []))
+        ]
+
+    for text in ("the dog next to the bench", "dog beside a bench"):
+        assert len(refer_regions(text, find, SIZE).regions) == 1
+    assert not refer_regions("the dog next to the left bench", find, SIZE).regions
+
+
 def test_unlikely_things_are_not_counted():
     def find(words):
         return [*see(words), Found(Mask.from_box((0, 0, 5, 5), SIZE), 0.2)]

@@ -132,6 +132,11 @@ def parse_phrase(phrase: str) -> Expression:
     return replace(found, noun=" ".join(phrase.split())) if found == Expression(found.noun) and found.noun else found
 
 
+def bare(noun: str) -> str:
+    """A noun without its article, in lower case."""
+    return re.sub(r"^(?:the|an?|this|these|those|my|some) ", "", noun.casefold())
+
+
 def singular(noun: str) -> str | None:
     """The same noun for one of them, or None if it is no plural; "cups of tea" are counted by their cups."""
     whole = re.fullmatch(r"(.*?)(\w+)((?: (?:with|of|in|from|without)\b.*)?)", noun)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from maskwright.assist.referring.expressions import Expression
-from maskwright.assist.referring.grammar import singular
+from maskwright.assist.referring.grammar import bare, singular
 from maskwright.assist.referring.relations import belonging, ordered, strength
 from maskwright.masks import Mask
 
 SAME = 0.5
 """IoU from which two masks are the same thing."""
+MOST_ANCHORS = 30
+"""Of each of two kinds of things, the surest, that others are looked for between."""
 LIKELY = 0.5
 """A thing counts if it is at least this part as sure as the surest of its kind."""
 
@@ -49,8 +51,9 @@ def resolve(expression: Expression, find: Find, size: tuple[int, int], also: Seq
         expression: What is asked for.
         find: Asked once for every noun, with its singular where it is a plural.
         size: (H, W) of the image.
-        also: Other words for the thing that is asked for: those of a class that the person has chosen. They are the
-            noun of "the left one".
+        also: Words for the class that the person has chosen. They are the noun of "the left one", and other words for
+            a noun that is one of them. "The red car" means less than they do: there they help only if nothing is found
+            without them.
     """
     return _resolve(expression, _Kept(find), size, tuple(also))
 
@@ -74,15 +77,19 @@ class _Kept:
 
 
 def _resolve(expression: Expression, find: _Kept, size: tuple[int, int], also: tuple[str, ...]) -> Meant:
-    words = _words(expression.noun, also)
-    if not words:
+    own = _words(expression.noun)
+    if not own and not also:
         return Meant((), "the phrase does not say what kind of thing is meant; name it, or choose a class")
-    name = repr(words[0])
-    found = find(words)
+    name = repr((*own, *also)[0])
+    if not own or _share(own, also):
+        found = find(tuple(dict.fromkeys((*own, *also))))
+    else:
+        found = find(own) or (find(also) if also else [])
     if not found:
         return Meant((), f"nothing was found that looks like {name}")
     for other in expression.excluded:
-        out = _resolve(other, find, size, also).found
+        same = not other.noun or _share(_words(other.noun), own)
+        out = _resolve(other, find, size, also if same else ()).found
         found = [item for item in found if not any(_is_same(item, gone) for gone in out)]
     if not found:
         return Meant((), f"every {name} that was found is excluded")
@@ -102,18 +109,30 @@ def _related(expression: Expression, found: list[Found], find: _Kept, size: tupl
     for anchor in anchors:
         if not anchor.found:
             return Meant((), f"{anchor.reason}, so nothing can be {expression.relation} it")
-    if expression.relation != "between":
-        groups: list[tuple[Found, ...]] = [(item,) for item in anchors[0].found]
-    elif len(anchors) == 2:
-        groups = list(product(anchors[0].found, anchors[1].found))
-    else:
-        groups = list(combinations(anchors[0].found, 2))
-    strengths = [max((_strength(expression, item, group) for group in groups), default=0.0) for item in found]
-    holding = sorted((i for i in range(len(found)) if strengths[i] > 0), key=lambda i: -strengths[i])
+    holding = _holding(expression, found, anchors)
+    if not holding and any(map(_is_plain, expression.anchors)):
+        # The bench that is meant need not be the surest one.
+        any_of = [replace(anchor, count=None) if _is_plain(anchor) else anchor for anchor in expression.anchors]
+        holding = _holding(expression, found, [_resolve(anchor, find, size, ()) for anchor in any_of])
     if not holding:
         things = " and ".join(repr(anchor.noun) for anchor in expression.anchors)
         return Meant((), f"{len(found)} {name} found, but none {expression.relation} {things}")
-    return _chosen(expression, [found[i] for i in holding], size, name)
+    return _chosen(expression, holding, size, name)
+
+
+def _is_plain(anchor: Expression) -> bool:
+    """Whether nothing says which one of its kind is meant."""
+    return anchor.count == 1 and anchor.rank == 1 and anchor.order is None
+
+
+def _holding(expression: Expression, found: list[Found], anchors: Sequence[Meant]) -> list[Found]:
+    """Those that stand in the relation to some of the anchors, best first."""
+    groups: list[tuple[Found, ...]] = [(item,) for item in anchors[0].found]
+    if expression.relation == "between":
+        surest = [anchor.found[:MOST_ANCHORS] for anchor in anchors]
+        groups = list(product(*surest) if len(surest) == 2 else combinations(surest[0], 2))
+    strengths = [max((_strength(expression, item, group) for group in groups), default=0.0) for item in found]
+    return [found[i] for i in sorted(range(len(found)), key=lambda i: -strengths[i]) if strengths[i] > 0]
 
 
 def _strength(expression: Expression, item: Found, group: tuple[Found, ...]) -> float:
@@ -142,9 +161,12 @@ def _chosen(expression: Expression, found: list[Found], size: tuple[int, int], n
     return Meant(chosen, f"only {len(found)} {name} found; {start + count} would be needed")
 
 
-def _words(noun: str, also: tuple[str, ...]) -> tuple[str, ...]:
-    one = singular(noun)
-    return tuple(dict.fromkeys(word for word in (noun, one or "", *also) if word))
+def _share(words: Sequence[str], others: Sequence[str]) -> bool:
+    return not {*map(bare, words)}.isdisjoint(map(bare, others))
+
+
+def _words(noun: str) -> tuple[str, ...]:
+    return tuple(word for word in (noun, singular(noun)) if word)
 
 
 def _is_same(one: Found, other: Found) -> bool:
