@@ -62,7 +62,7 @@ class PromptGroup:
         """The prompt in pixels of an image of ``size`` (h, w); coordinates beyond the image are moved to its edge.
 
         Points and one rectangle combine. A turned rectangle becomes the upright box around it. A polygon or an ellipse
-        becomes the box around it and a point deep inside. Painted strokes become scribbles.
+        becomes the box around it and a point deep inside; see ``outline``. Painted strokes become scribbles.
 
         Raises:
             InvalidInput: If a number is missing, not finite, or the image is turned in the editor.
@@ -87,6 +87,18 @@ class PromptGroup:
                 scribbles += strokes_of(painted, positive=positive)
         prompt = Prompt.from_points(points, box, self.phrase)
         return Prompt(prompt.point_coords, prompt.point_labels, box, tuple(scribbles), None, self.phrase)
+
+    def outline(self, size: tuple[int, int]) -> Mask | None:
+        """What a polygon or an ellipse holds of an image of ``size`` (h, w); None for others, and if that is no pixel.
+
+        Raises:
+            InvalidInput: If a number is missing or not finite.
+        """
+        shape, item = self.items[-1]
+        if shape not in ("polygon", "ellipse"):
+            return None
+        area = Mask.from_polygons([_outline(shape, item["value"], size)], size)
+        return None if area.is_empty else area
 
 
 def prompt_group(context: Mapping[str, Any] | None, config: LabelingConfig) -> PromptGroup | None:

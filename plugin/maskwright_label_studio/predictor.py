@@ -123,6 +123,7 @@ class Predictor:
             label=labels[0],
             model=options.model,
             region_key=f"{project.key}/{task.id}/{image.key}/{output.control.name}/{'/'.join(labels)}",
+            outline=group.outline(image.size),
         )
         provenance = Provenance("interactive", version, prompt.content_hash())
         region = Region(found.mask, labels[0], as_score(found.score), provenance)

@@ -294,3 +294,21 @@ def test_a_part_with_a_negative_click_and_no_positive_one_goes():
 def test_parts_that_were_not_refused_stay(prompt):
     mask = painted(A, B, C)
     assert without_refused_parts(mask, prompt) == mask
+
+
+def test_an_outline_stands_for_the_prompt_and_the_object_inside_it_is_the_answer(interactor, oracle, image):
+    loose = painted((18, 3, 31, 17))
+    answer = interactor.answer(oracle, image, clicks((*ON_A, 1)), region_key="r", outline=loose)
+    assert answer.mask == painted(B)
+    assert answer.score == pytest.approx(0.97)
+    nothing = interactor.answer(oracle, image, clicks((*ON_A, 1)), outline=Mask.empty((40, 60)))
+    assert nothing.mask == painted(A), "an outline without a pixel says nothing"
+
+
+def test_an_outline_on_a_large_image_is_answered_at_its_place(embeddings, oracle, picture):
+    place = (420, 250, 460, 300)
+    large = picture(1, A, place, size=(400, 600))
+    loose = Mask.from_box((415, 246, 466, 305), (400, 600))
+    answer = Interactor(embeddings, tile_size=256).answer(oracle, large, clicks((430, 260, 1)), outline=loose)
+    assert answer.window is not None
+    assert answer.mask == Mask.from_box(place, (400, 600))

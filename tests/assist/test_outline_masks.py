@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from maskwright.assist.outline_masks import OutlineOptions, outline_logits, outline_prompt, refine_outline
+from maskwright.assist.outline_masks import LOGIT, OutlineOptions, outline_logits, outline_prompt, refine_outline
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.models.classical import ClassicalSegmenter
@@ -48,7 +48,7 @@ def embedded(size=SIZE):
 def test_a_segmenter_that_knows_the_object_gives_it_back_whole(logits):
     oracle = Oracle(TRUTH)
     assert LOOSE.iou(TRUTH) < 0.9
-    assert refine_outline(oracle, embedded(), LOOSE, OutlineOptions(logits=logits)) == TRUTH
+    assert refine_outline(oracle, embedded(), LOOSE, OutlineOptions(logits=logits)) == (TRUTH, 1.0)
     assert (oracle.prompts[-1].mask_input is not None) == logits
 
 
@@ -64,7 +64,7 @@ def test_what_the_segmenter_is_told_is_true_of_a_loosely_outlined_object():
 @given(hnp.arrays(np.bool_, (20, 30)), hnp.arrays(np.bool_, (20, 30)), st.sampled_from([0.0, 0.2, 1.0]))
 def test_whatever_the_segmenter_says_the_answer_stays_near_the_outline(drawn, answer, slack):
     outline, how = Mask.from_array(drawn), OutlineOptions(slack=slack)
-    found = refine_outline(Oracle(Mask.from_array(answer)), embedded((20, 30)), outline, how)
+    found, _ = refine_outline(Oracle(Mask.from_array(answer)), embedded((20, 30)), outline, how)
     band = round(slack * outline.area**0.5)
     near = np.zeros_like(drawn)
     for y, x in np.argwhere(drawn):
@@ -77,21 +77,21 @@ def test_whatever_the_segmenter_says_the_answer_stays_near_the_outline(drawn, an
 
 def test_an_empty_outline_asks_nobody():
     oracle = Oracle(TRUTH)
-    assert refine_outline(oracle, embedded(), Mask.empty(SIZE)).is_empty
+    assert refine_outline(oracle, embedded(), Mask.empty(SIZE))[0].is_empty
     assert not oracle.prompts
 
 
 def test_the_drawn_area_as_logits_fills_only_the_images_part_of_a_padded_square():
     logits = outline_logits(Mask.full(SIZE), (64, 64), (768, 1024))
-    assert (logits[:48] > 5.9).all()
-    assert (logits[48:] < -5.9).all()
+    assert (logits[:48] == LOGIT).all()
+    assert (logits[48:] == -LOGIT).all()
 
 
 def test_a_real_segmenter_sharpens_a_loose_polygon():
     pixels = np.full((*SIZE, 3), 60, np.uint8)
     pixels[TRUTH.to_array()] = (210, 160, 40)
     segmenter = ClassicalSegmenter()
-    found = refine_outline(segmenter, segmenter.encode([pixels])[0], LOOSE)
+    found, _ = refine_outline(segmenter, segmenter.encode([pixels])[0], LOOSE)
     assert found.iou(TRUTH) > 0.95
 
 

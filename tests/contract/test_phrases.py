@@ -398,6 +398,7 @@ def test_a_polygon_and_a_brush_stroke_are_prompts_that_a_click_answers(backend, 
     assert region["value"]["brushlabels"] == ["Bolt"]
     assert backend.oracle.prompts[-1].box == (64, 48, 192, 168)
     assert backend.oracle.prompts[-1].point_labels.tolist() == [1]
+    assert backend.oracle.asked[-1]["outline"] == Mask.from_box((64, 48, 192, 168), (240, 320))
     line = np.zeros((240, 320), bool)
     line[100:106, 50:150] = True
     painted = {"rle": encode_brush(Mask.from_array(line)).tolist(), "brushlabels": ["Nut"]}
@@ -405,6 +406,7 @@ def test_a_polygon_and_a_brush_stroke_are_prompts_that_a_click_answers(backend, 
     body["params"]["context"] = {"result": [sides | stroke]}
     (region,) = backend.results(body)[0]["result"]
     assert region["value"]["brushlabels"] == ["Nut"]
+    assert backend.oracle.asked[-1]["outline"] is None
     (scribble,) = backend.oracle.prompts[-1].scribbles
     assert scribble.positive
     assert all(line[int(y), int(x)] for x, y in scribble.points)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 import uuid
 from collections.abc import Callable, Hashable
@@ -23,6 +22,7 @@ from maskwright.errors import Busy, Cancelled, ModelUnavailable
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
+from maskwright.masks import Mask
 from maskwright.models.class_heads import ClassHeadShelf
 from maskwright.models.learning_classifier import tag_classifier
 from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
@@ -34,8 +34,6 @@ from maskwright.store.embeddings import EmbeddingStore
 from maskwright.store.lru import ByteBoundedCache
 
 __all__ = ["Assistant", "InteractiveAnswer", "Priority"]
-
-_log = logging.getLogger(__name__)
 
 REVISION = 2
 """Counts changes of the rules in this package that change answers; part of every model version."""
@@ -121,6 +119,7 @@ class Assistant:
         label: str | None = None,
         model: str | None = None,
         region_key: str | None = None,
+        outline: Mask | None = None,
     ) -> InteractiveAnswer:
         """The mask that a prompt means; see ``Interactor.answer`` for the rules, and ``refer`` for a phrase alone.
 
@@ -131,6 +130,7 @@ class Assistant:
             label: The class that the person has chosen; two classes never share a region's memory.
             model: Model URI; None = the settings' default.
             region_key: Identity of the region in hand, stable from click to click. None = a question on its own.
+            outline: Area around an object that was drawn in place of the prompt, of the image's size.
 
         Raises:
             InvalidInput: If the prompt is empty or lies outside the image, or a phrase comes with too large an image.
@@ -151,7 +151,7 @@ class Assistant:
             self._observe("answer", time.perf_counter() - started)
             return InteractiveAnswer(mask, score, version, None)
         region = None if region_key is None else (region_key, label)
-        found = self._interactor.answer(segmenter, image, prompt, region_key=region)
+        found = self._interactor.answer(segmenter, image, prompt, region_key=region, outline=outline)
         self._observe("answer", time.perf_counter() - started)
         return InteractiveAnswer(found.mask, found.score, version, found.low_res_logits)
 

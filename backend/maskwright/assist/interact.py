@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.assist.encoding import EmbeddingService, embedding_key
+from maskwright.assist.outline_masks import outline_prompt, refine_outline
 from maskwright.assist.prompt_frame import checked_prompt, has_positive, touches_cut, window_for
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
@@ -117,7 +118,13 @@ class Interactor:
         )
 
     def answer(
-        self, segmenter: Segmenter, image: Image, prompt: Prompt, *, region_key: Hashable | None = None
+        self,
+        segmenter: Segmenter,
+        image: Image,
+        prompt: Prompt,
+        *,
+        region_key: Hashable | None = None,
+        outline: Mask | None = None,
     ) -> Interaction:
         """The mask that a prompt means.
 
@@ -133,11 +140,15 @@ class Interactor:
                 then not used.
             region_key: Identity of the region in hand (project, task, control, label ...). None = one question on its
                 own: all clicks go to the decoder at once, without logits of earlier ones.
+            outline: Area around the object, of the image's size, that was drawn; it stands for the prompt. See
+                ``refine_outline``.
 
         Raises:
             InvalidInput: If the prompt is empty, holds only a phrase, or lies outside the image.
             Busy: If the encoder's line is full.
         """
+        if outline is not None and not outline.is_empty:
+            return self._outlined(segmenter, image, outline)
         prompt = checked_prompt(prompt, image.size)
         if not has_positive(prompt):
             return Interaction(Mask.empty(image.size), 0.0, None, None)
@@ -147,6 +158,23 @@ class Interactor:
         if window is not None and prompt.mask_input is None and touches_cut(answer.mask, window, image.size):
             return self._answer_in(segmenter, image, prompt, None, region_key)
         return answer
+
+    def _outlined(self, segmenter: Segmenter, image: Image, outline: Mask) -> Interaction:
+        window = window_for(outline_prompt(outline), image.size, self._tile_size)
+        mask, score = self._outlined_in(segmenter, image, outline, window)
+        if window is not None and touches_cut(mask, window, image.size):
+            window = None
+            mask, score = self._outlined_in(segmenter, image, outline, window)
+        return Interaction(mask, 0.0 if mask.is_empty else score, None, window)
+
+    def _outlined_in(
+        self, segmenter: Segmenter, image: Image, outline: Mask, window: IntBox | None
+    ) -> tuple[Mask, float]:
+        embedding = self._embeddings.get(segmenter, image, window)
+        started = time.perf_counter()
+        mask, score = refine_outline(segmenter, embedding, outline if window is None else outline.crop(window))
+        self._observe("mask_decode", time.perf_counter() - started)
+        return mask if window is None else mask.pasted(image.size, window[:2]), score
 
     def state(self) -> dict[str, int]:
         """Numbers for metrics: how many answers' logits are remembered, and their bytes."""

@@ -1,7 +1,7 @@
-"""From a loosely drawn outline, or a mask that is nearly right, to one with sharp edges.
+"""From a loosely drawn outline to a mask with sharp edges.
 
 An outline becomes what promptable segmenters understand: its box, its deepest places as points on the object, places
-well outside of it as points off it, and where asked for the drawn area itself as logits. The answer is held to what a
+well outside of it as points off it, and the drawn area itself as logits. The answer is held to what a
 loose hand can mean: a band on both sides of the line.
 """
 
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from maskwright.assist.draft_masks import deepest_places, image_part
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
+from maskwright.models.classical import ClassicalSegmenter
 from maskwright.models.protocols import ImageEmbedding, Segmenter
 from maskwright.prompts import Prompt
 
-LOGIT = 6.0
-"""Of pixels inside of the outline, and the negative outside."""
+LOGIT = 2.0
+"""Of pixels inside of the outline, and the negative outside: a hand is less sure than the 6 of a mask."""
 AROUND = 0.5
 """Points off the object lie in a window that is larger by this part of the outline's box on every side."""
 
@@ -30,9 +31,11 @@ AROUND = 0.5
 class OutlineOptions:
     """How an outline is taken.
 
-    Without logits is the default: loose polygons with vertices off by a tenth of the object's size gain more without
-    them (mean IoU with the object .61 as drawn, .75 without, .73 with them, 14 regions of photographs, the learnt
-    segmenter), and the weight-free segmenter takes them for settled.
+    Logits cost a second look of the decoder, and are what keeps a careful outline from getting worse. Mean IoU of 24
+    regions of photographs, the learnt segmenter, as drawn, without logits, with 2, with 6: ten vertices off by a tenth
+    of the object's size .68, .79, .80, .79; a hull a quarter too large .60, .69, .66, .65; 24 vertices off by a
+    thirtieth .86, .82, .91, .92. (Of 41 of them the box and one point alone gave .72, .63, .76, points without logits
+    .76, .67, .81.)
 
     Attributes:
         points: Most points of each kind.
@@ -45,7 +48,7 @@ class OutlineOptions:
 
     points: int = 3
     slack: float = 0.2
-    logits: bool = False
+    logits: bool = True
 
     def __post_init__(self) -> None:
         if self.points < 0 or not 0 <= self.slack <= 1:
@@ -54,35 +57,38 @@ class OutlineOptions:
 
 def refine_outline(
     segmenter: Segmenter, embedding: ImageEmbedding, outline: Mask, how: OutlineOptions | None = None
-) -> Mask:
+) -> tuple[Mask, float]:
     """Ask a segmenter for the object that a person has outlined.
 
     Args:
         segmenter: Any.
         embedding: Of the image, by the same segmenter.
-        outline: The drawn area: the filling of a polygon, or a brushed region. Where it is empty so is the answer.
-        how: How it is taken, or the default.
+        outline: The drawn area, the filling of a polygon. Where it is empty so is the answer.
+        how: How it is taken, or what suits the segmenter.
 
     Returns:
-        A mask of the image's size that differs from the outline within the slack only.
+        A mask of the image's size that differs from the outline within the slack only, and the segmenter's estimate of
+        its IoU in [0, 1].
 
     Raises:
         InvalidInput: If the outline is of another size than the image.
     """
-    how = how or OutlineOptions()
+    # Without weights, logits are a region that is settled, not a hint.
+    how = how or OutlineOptions(logits=not isinstance(segmenter, ClassicalSegmenter))
     if tuple(outline.size) != embedding.original_size:
         raise InvalidInput(f"an outline of {outline.size} (height, width) on an image of {embedding.original_size}")
     if outline.is_empty:
-        return outline
+        return outline, 0.0
     prompt = outline_prompt(outline, how)
-    logits = segmenter.decode(embedding, [prompt]).low_res_logits[0, 0]
+    answer = segmenter.decode(embedding, [prompt])
     if how.logits:  # the first answer only told the shape of this segmenter's logits
-        shape = (logits.shape[0], logits.shape[1])
-        told = replace(prompt, mask_input=outline_logits(outline, shape, embedding.input_size))
-        logits = segmenter.decode(embedding, [told]).low_res_logits[0, 0]
-    found = segmenter.upsample(embedding, logits)
+        height, width = answer.low_res_logits.shape[2:]
+        told = replace(prompt, mask_input=outline_logits(outline, (height, width), embedding.input_size))
+        answer = segmenter.decode(embedding, [told])
+    found = segmenter.upsample(embedding, answer.low_res_logits[0, 0])
     band = _slack(outline, how)
-    return found.intersection(_grown(outline, band)).union(outline.eroded(band) if band else outline)
+    held = found.intersection(_grown(outline, band)).union(outline.eroded(band) if band else outline)
+    return held, float(np.clip(np.nan_to_num(answer.predicted_iou[0, 0], nan=0.0), 0, 1))
 
 
 def outline_prompt(outline: Mask, how: OutlineOptions | None = None) -> Prompt:
