@@ -9,7 +9,7 @@ import pytest
 
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.fewshot import Support
-from maskwright.assist.finding import Finding, Wanted
+from maskwright.assist.finding import LEARNT_BYTES, Finding, Wanted
 from maskwright.assist.suggestion.stager import ProjectStages, Stager
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.masks import Mask
@@ -117,6 +117,17 @@ def test_a_picture_is_described_by_a_language_model_or_not_at_all(make, picture)
         finding.by_words(picture(1, ONE), [Wanted("bolt", "Bolt")], described=True)
     with pytest.raises(ModelUnavailable, match="hf:a/b"):
         finding.by_words(picture(1, ONE), [Wanted("bolt", "Bolt")], stages=DETECTOR, described=True)
+
+
+def test_what_examples_taught_is_remembered_without_their_pictures(make, picture):
+    finding, _, colours = make()
+    size = (2000, 12000)
+    large = picture(1, ONE, size=size)
+    assert large.nbytes > LEARNT_BYTES
+    for _ in range(2):
+        finding.by_example(picture(2, ONE), [Support(large, (Mask.from_box(ONE, size),))], label="Bolt")
+        looks, colours.looks = colours.looks, 0
+    assert looks == 2, "the regions and the tiles of the second picture; nothing of the example"
 
 
 def test_without_dense_features_regions_are_compared_and_a_picture_is_looked_at_once_for_all_classes(make, picture):

@@ -7,7 +7,7 @@ regions that the segmenter proposes are compared with the example as wholes: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,8 @@ class Learnt:
         wanted: (n, 1392) float32 regions, else (0, 1392).
         unwanted: (m, 1392) float32.
         part: Median part of its picture that a supported object takes.
-        supports: Where it was learnt.
+        own: By key of the picture the masks of the supported objects in it; the pictures themselves are not kept.
+        not_wanted: The same of what is not wanted.
         warnings: What may be wrong with the supports, for the person.
     """
 
@@ -64,7 +65,8 @@ class Learnt:
     wanted: NDArray[np.float32]
     unwanted: NDArray[np.float32]
     part: float
-    supports: tuple[Support, ...]
+    own: Mapping[str, tuple[Mask, ...]]
+    not_wanted: Mapping[str, tuple[Mask, ...]]
     warnings: tuple[str, ...]
 
 
@@ -125,16 +127,21 @@ def learn_supports(
     none = np.zeros((0, 0), dtype=np.float32)
     parts = [mask.area / (mask.height * mask.width) for support in supports for mask in support.masks]
     part = float(np.median(parts))
+    own: dict[str, tuple[Mask, ...]] = {}
+    not_wanted: dict[str, tuple[Mask, ...]] = {}
+    for support in supports:
+        key = support.image.key
+        own[key] = (*own.get(key, ()), *support.masks)
+        not_wanted[key] = (*not_wanted.get(key, ()), *support.negatives)
     if dense is not None:
         examples = [_example(support, dense) for support in supports]
         warnings += [warning for example in examples for warning in _doubts(example)]
-        return Learnt(learn(examples), none, none, part, tuple(supports), tuple(dict.fromkeys(warnings)))
+        return Learnt(learn(examples), none, none, part, own, not_wanted, tuple(dict.fromkeys(warnings)))
     assert regions is not None
     wanted = [regions.describe(support.image.pixels, support.masks) for support in supports]
     unwanted = [regions.describe(support.image.pixels, support.negatives) for support in supports]
-    return Learnt(
-        None, np.concatenate(wanted), np.concatenate(unwanted), part, tuple(supports), tuple(dict.fromkeys(warnings))
-    )
+    told = tuple(dict.fromkeys(warnings))
+    return Learnt(None, np.concatenate(wanted), np.concatenate(unwanted), part, own, not_wanted, told)
 
 
 def find_similar(
@@ -171,8 +178,7 @@ def find_similar(
     """
     if max(image.size) > tile_size:
         raise InvalidInput(f"likes are found on images of at most {tile_size} pixels a side")
-    own = [mask for support in learnt.supports if support.image.key == image.key for mask in support.masks]
-    not_wanted = [mask for support in learnt.supports if support.image.key == image.key for mask in support.negatives]
+    own, not_wanted = learnt.own.get(image.key, ()), learnt.not_wanted.get(image.key, ())
     embedding = encode((0, 0, image.size[1], image.size[0]))
     warnings = list(learnt.warnings)
     if learnt.likeness is not None and dense is not None:

@@ -240,6 +240,6 @@ def _signature(supports: Sequence[Support]) -> Hashable:
 
 
 def _nbytes(learnt: Learnt) -> int:
-    pictures = sum(support.image.nbytes for support in learnt.supports)
+    masks = sum(len(mask.counts) for group in (learnt.own, learnt.not_wanted) for of in group.values() for mask in of)
     places = learnt.likeness.wanted.nbytes + learnt.likeness.others.nbytes if learnt.likeness is not None else 0
-    return pictures + places + learnt.wanted.nbytes + learnt.unwanted.nbytes
+    return masks + places + learnt.wanted.nbytes + learnt.unwanted.nbytes
