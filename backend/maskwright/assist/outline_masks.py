@@ -34,7 +34,7 @@ class OutlineOptions:
     Logits cost a second look of the decoder, and are what keeps a careful outline from getting worse. Mean IoU of 24
     regions of photographs, the learnt segmenter, as drawn, without logits, with 2, with 6: ten vertices off by a tenth
     of the object's size .68, .79, .80, .79; a hull a quarter too large .60, .69, .66, .65; 24 vertices off by a
-    thirtieth .86, .82, .91, .92. (Of 41 of them the box and one point alone gave .72, .63, .76, points without logits
+    thirtieth .86, .82, .91, .92. (Of 41 regions the box and one point alone gave .72, .63, .76, points without logits
     .76, .67, .81.)
 
     Attributes:
