@@ -15,7 +15,7 @@ from typing import Any
 from maskwright.assist.fewshot import Support
 from maskwright.assist.finding import Finding, Wanted
 from maskwright.assist.refer import Referred
-from maskwright.assist.referring.grammar import bare, parse_phrase, split_phrases
+from maskwright.assist.referring.grammar import bare, of_kind, parse_phrase, split_phrases
 from maskwright.assist.suggestion.names import ClassNames, find_run
 from maskwright.assist.suggestion.stager import ProjectStages
 from maskwright.errors import InvalidInput
@@ -189,7 +189,7 @@ def _wanted(phrase: str, chosen: Sequence[str], offered: LabelSet) -> Wanted | N
         return None
     # Where the label is only implied, its words must not find a cat for the phrase "elephant".
     noun = _noun(phrase)
-    helps = bool(chosen) or said is not None or not noun
+    helps = bool(chosen) or said is not None or not noun or of_kind(noun, label.name) is not None
     named = bool(noun) and ClassNames(LabelSet((label,))).find(bare(noun)) is not None
     return Wanted(phrase, label.name, (*label.phrases, *([noun] if named else [])) if helps else ())
 

@@ -82,6 +82,7 @@ BENCH = (Expression("bench"),)
             "all dogs except the left one",
             Expression("dogs", None, excluded=(Expression("dogs", 1, "left"),)),
         ),
+        ("dogs except the brown one", Expression("dogs", None, excluded=(Expression("brown dog"),))),
         (
             "the dog that is not next to the bench",
             Expression("dog", excluded=(Expression("dog", None, relation="next to", anchors=BENCH),)),

@@ -137,6 +137,12 @@ def bare(noun: str) -> str:
     return re.sub(r"^(?:the|an?|this|these|those|my|some) ", "", noun.casefold())
 
 
+def of_kind(noun: str, kind: str) -> str | None:
+    """The red cup for "the red one" and the kind "cup"; None for a noun that names a kind itself."""
+    found = re.fullmatch(r"(.+ )ones?", noun)
+    return None if found is None else found[1] + kind
+
+
 def singular(noun: str) -> str | None:
     """The same noun for one of them, or None if it is no plural; "cups of tea" are counted by their cups."""
     whole = re.fullmatch(r"(.*?)(\w+)((?: (?:with|of|in|from|without)\b.*)?)", noun)
@@ -179,7 +185,8 @@ def _excluded(text: str, noun: str, depth: int) -> Expression:
     """What stands behind "not" or "except"; a place or a relation alone is that of all things of the noun."""
     found = _phrase(text, depth + 1)
     if found.noun:
-        return found
+        kind = of_kind(found.noun, singular(noun) or noun) if noun else None
+        return replace(found, noun=kind or found.noun)
     alone = text.split()[0] not in ("the", "a", "an")
     return replace(found, noun=noun, count=None if alone else found.count)
 

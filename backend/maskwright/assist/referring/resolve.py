@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 from maskwright.assist.referring.expressions import Expression
-from maskwright.assist.referring.grammar import bare, singular
+from maskwright.assist.referring.grammar import bare, of_kind, singular
 from maskwright.assist.referring.relations import belonging, ordered, strength
 from maskwright.masks import Mask
 
@@ -51,9 +51,9 @@ def resolve(expression: Expression, find: Find, size: tuple[int, int], also: Seq
         expression: What is asked for.
         find: Asked once for every noun, with its singular where it is a plural.
         size: (H, W) of the image.
-        also: Words for the class that the person has chosen. They are the noun of "the left one", and other words for
-            a noun that is one of them. "The red car" means less than they do: there they help only if nothing is found
-            without them.
+        also: Words for the class that the person has chosen. They are the noun of "the left one", the kind of "the red
+            one", and other words for a noun that is one of them. "The red car" means less than they do: there they
+            help only if nothing is found without them.
     """
     return _resolve(expression, _Kept(find), size, tuple(also))
 
@@ -77,7 +77,7 @@ class _Kept:
 
 
 def _resolve(expression: Expression, find: _Kept, size: tuple[int, int], also: tuple[str, ...]) -> Meant:
-    own = _words(expression.noun)
+    own = tuple(kind for word in also if (kind := of_kind(expression.noun, word))) or _words(expression.noun)
     if not own and not also:
         return Meant((), "the phrase does not say what kind of thing is meant; name it, or choose a class")
     name = repr((*own, *also)[0])
@@ -88,7 +88,7 @@ def _resolve(expression: Expression, find: _Kept, size: tuple[int, int], also: t
     if not found:
         return Meant((), f"nothing was found that looks like {name}")
     for other in expression.excluded:
-        same = not other.noun or _share(_words(other.noun), own)
+        same = not other.noun or of_kind(other.noun, "") is not None or _share(_words(other.noun), own)
         out = _resolve(other, find, size, also if same else ()).found
         found = [item for item in found if not any(_is_same(item, gone) for gone in out)]
     if not found:
