@@ -202,6 +202,7 @@ def test_attributes_are_not_drowned_by_the_words_of_the_chosen_class():
     assert found("the red one", ("automobile", "car")) == scene["red car"]
     assert found("all cars except the red one", ("car",)) == scene["car"][:1]
     assert found("all but the red one", ("car",)) == scene["car"][:1]
+    assert found("all but the blue one", ("car",)) == scene["car"]
     assert found("the automobile", ("car", "automobile")) == scene["car"][:1]
     assert found("all shiny cars", ("car",)) == scene["car"], "better than nothing"
     assert found("all cars except the vans", ("car",)) == scene["car"]

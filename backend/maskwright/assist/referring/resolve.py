@@ -88,8 +88,9 @@ def _resolve(expression: Expression, find: _Kept, size: tuple[int, int], also: t
     if not found:
         return Meant((), f"nothing was found that looks like {name}")
     for other in expression.excluded:
-        same = not other.noun or of_kind(other.noun, "") is not None or _share(_words(other.noun), own)
-        out = _resolve(other, find, size, also if same else ()).found
+        kind = of_kind(other.noun, also[0]) if also else None
+        same = not other.noun or _share(_words(other.noun), own)
+        out = _resolve(replace(other, noun=kind or other.noun), find, size, also if same else ()).found
         found = [item for item in found if not any(_is_same(item, gone) for gone in out)]
     if not found:
         return Meant((), f"every {name} that was found is excluded")
