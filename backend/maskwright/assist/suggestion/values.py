@@ -16,6 +16,9 @@ Status = Literal["confirmed", "plausible", "rejected"]
 """Whether pixels support a suggested class: they do; nobody has looked; they do not."""
 PointRule = Literal["none", "top20", "spread"]
 """Which points go with a box in the second pass: none, the paper's twenty, or a few that are spread."""
+OutputKind = Literal["regions", "instance", "semantic", "panoptic"]
+"""What regions mean: whatever was found; objects of countable classes; one area per class; objects, and one area for
+each uncountable class, none sharing a pixel. See ``whole_picture``."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class StageOptions:
         box_iou_per_class: The same among boxes of one class.
         language_seconds: Longest time for a language model's answers about one image.
         language_tokens: Most tokens for one image, or None.
+        output: What the regions mean.
+        stuff: Classes whose objects nobody counts, such as sky; None = those of ``countable.USUAL_STUFF``.
 
     Raises:
         InvalidInput: If a number is out of bounds.
@@ -118,6 +123,8 @@ class StageOptions:
     box_iou_per_class: float = 0.5
     language_seconds: float = 10.0
     language_tokens: int | None = None
+    output: OutputKind = "regions"
+    stuff: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("box_iou", self.box_iou), ("box_iou_per_class", self.box_iou_per_class)):
