@@ -32,7 +32,9 @@ _Write = Annotated[
         "of pictures.",
     ),
 ]
-_Apply = Annotated[str, typer.Option("--apply", metavar="NAME,NAME", help="Give these classes to the project.")]
+_Apply = Annotated[
+    list[str], typer.Option("--apply", metavar="NAME", help="Give this class to the project; once for each class.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +47,7 @@ def suggest_labels(
     sample: _Sample = 50,
     least: Annotated[int, typer.Option("--least", min=1, help="Images that have to show a class.")] = 2,
     write: _Write = None,
-    apply: _Apply = "",
+    apply: _Apply = [],  # noqa: B006 - typer reads it, nobody changes it
     platform: Annotated[str, typer.Option("--platform", help="Which platform, if several are installed.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -58,7 +60,7 @@ def suggest_labels(
     from maskwright.server.platforms import labelling_platform
     from maskwright.settings import read_settings
 
-    approved = [name.strip() for name in apply.split(",") if name.strip()]
+    approved = [name.strip() for name in apply if name.strip()]
     if not sample and (write is not None or approved):
         raise InvalidInput("without a sample nothing is proposed that could be written or applied")
     if write is not None and approved:
@@ -98,7 +100,7 @@ def suggest_labels(
     elif approved:
         typer.echo(f"project {project} now has {', '.join(approved)}")
     elif names:
-        typer.echo(f"nothing was changed; approve with: maskwright suggest-labels {project} --apply NAME,NAME")
+        typer.echo(f"nothing was changed; approve with: maskwright suggest-labels {project} --apply NAME --apply NAME")
 
 
 class Written:

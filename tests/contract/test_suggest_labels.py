@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,11 +75,32 @@ def test_classes_are_proposed_and_nothing_is_changed(command, label_studio):
 
 def test_what_is_approved_is_given_to_the_project_and_nothing_else(command, label_studio):
     with pytest.raises(InvalidInput, match="not proposed: cow; proposed are: dog, sky"):
-        command("1", "--apply", "dog,cow")
+        command("1", "--apply", "dog", "--apply", "cow")
     assert label_studio.project["label_config"] == CONFIG
-    assert "project 1 now has dog" in command("1", "--apply", " dog ,")
+    assert "project 1 now has dog" in command("1", "--apply", " dog ")
     assert '<Label value="dog"' in label_studio.project["label_config"]
     assert "sky" not in label_studio.project["label_config"]
+
+
+def test_a_class_whose_name_holds_a_comma_can_be_approved(command, label_studio, monkeypatch):
+    class Commas(Tags):
+        def tags(self, images, *, top=10):
+            return [[Tag("person, sitting", 0.9), Tag("sky", 0.8)] for _ in images]
+
+    monkeypatch.setattr(Stages, "tagger", lambda self, uri: Commas())
+    said = command("1", "--apply", "person, sitting", "--apply", "sky")
+    assert "project 1 now has person, sitting, sky" in said
+    assert '<Label value="person, sitting"' in label_studio.project["label_config"]
+
+
+def test_a_box_that_is_no_number_costs_no_proposal(command, monkeypatch):
+    class Broken(Boxes):
+        def detect(self, image, phrases):
+            return replace(super().detect(image, phrases), boxes=np.array([(np.nan, 50, 160, 150)], np.float32))
+
+    monkeypatch.setattr(Stages, "detector", lambda self, uri, *, recall=False: Broken())
+    told = json.loads(command("1", "--sample", "4", "--json"))
+    assert [one["box"] for one in told["classes"][0]["examples"]] == [None] * len(told["classes"][0]["examples"])
 
 
 def test_what_people_change_while_images_are_read_stays(command, label_studio, monkeypatch):
