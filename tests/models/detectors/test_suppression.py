@@ -86,3 +86,8 @@ def test_the_best_box_always_stays(rows):
     kept = suppress(found(rows))
     if rows:
         assert kept.scores[0] == max(np.float32(row[4]) for row in rows)
+
+
+def test_what_is_no_number_is_no_box():
+    kept = suppress(found([(0, 0, 9, 9, 0.5, 0), (float("nan"), 0, 9, 9, 0.9, 0), (20, 0, 29, 9, float("nan"), 0)]))
+    assert rows_of(kept) == [(0, 0, 9, 9, 0.5, 0)]

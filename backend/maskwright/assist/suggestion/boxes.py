@@ -150,9 +150,8 @@ def no_detections() -> Detections:
 
 
 def _usable(found: Detections) -> Detections:
-    """Without boxes that no segmenter takes."""
-    finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
-    return _rows(found, finite & (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
+    """Without boxes that no segmenter takes; what is no number is no larger than anything."""
+    return _rows(found, (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
 
 
 def _rows(found: Detections, rows: NDArray[np.bool_]) -> Detections:

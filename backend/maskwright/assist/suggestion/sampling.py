@@ -13,6 +13,7 @@ from maskwright.assist.suggestion.label_sets import LabelProposal, Sample
 from maskwright.assist.suggestion.suggest import read
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.images import Image
+from maskwright.models.detectors.suppression import suppress
 from maskwright.models.protocols import RGB, Detector
 from maskwright.prompts import Box
 
@@ -97,13 +98,12 @@ def find_examples(
 
 def _located(detector: Detector, pixels: RGB, labels: Sequence[str], problems: list[str]) -> dict[str, Box]:
     """The surest box of each class."""
-    found = attempt(lambda: detector.detect(pixels, labels), None, "examples were not located", problems)
+    found = attempt(lambda: suppress(detector.detect(pixels, labels)), None, "examples were not located", problems)
     if found is None:
         return {}
     best: dict[str, Box] = {}
-    for row in np.argsort(-found.scores, kind="stable"):
-        x0, y0, x1, y1 = (float(value) for value in found.boxes[row])
-        best.setdefault(labels[int(found.phrase_indices[row])], (x0, y0, x1, y1))
+    for (x0, y0, x1, y1), index in zip(found.boxes.tolist(), found.phrase_indices.tolist(), strict=True):
+        best.setdefault(labels[index], (x0, y0, x1, y1))
     return best
 
 

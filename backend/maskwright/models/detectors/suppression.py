@@ -14,7 +14,7 @@ SAME_PHRASE = 0.5
 
 
 def suppress(found: Detections, *, any_phrase: float = ANY_PHRASE, same_phrase: float = SAME_PHRASE) -> Detections:
-    """Drop repeats.
+    """Drop repeats, and what is no number.
 
     Args:
         found: In any order, which changes nothing about the answer: of equal scores the lower phrase index comes
@@ -25,6 +25,8 @@ def suppress(found: Detections, *, any_phrase: float = ANY_PHRASE, same_phrase: 
     Returns:
         What stays, best first.
     """
+    finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    found = Detections(found.boxes[finite], found.scores[finite], found.phrase_indices[finite])
     x1, y1, x2, y2 = found.boxes.T
     order = np.lexsort((y2, x2, y1, x1, found.phrase_indices, -found.scores))
     boxes, phrases = found.boxes[order], found.phrase_indices[order]
