@@ -49,6 +49,15 @@ def test_a_model_that_is_down_leaves_the_class_as_it_was_and_says_why():
     )
 
 
+def test_a_model_that_is_not_there_is_asked_about_two_classes_and_no_more():
+    labels = LabelSet.of(["cow", "grass", "horse", "barn"])
+    language = Scripted(dict.fromkeys(labels.names))
+    found = describe_classes(labels, language, PromptSet())
+    assert [name for name, _ in language.asked] == ["cow", "grass"]
+    assert found.problems[-1] == "the language model was not asked about the other 2 classes"
+    assert found.labels == labels
+
+
 def test_what_would_mislead_is_dropped():
     said = {
         "cow": [

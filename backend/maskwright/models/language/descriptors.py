@@ -21,6 +21,8 @@ MOST = 8
 """Descriptors of a class."""
 LONGEST = 60
 """Bytes of one: with the sentence around it this fits 77 tokens even where every letter is one."""
+IN_VAIN = 2
+"""Questions without an answer, one after the other, after which no more are asked: each may take the longest wait."""
 SIBLINGS = 5
 """Classes that a descriptor is asked to set its own apart from."""
 
@@ -48,7 +50,8 @@ def describe_classes(
 ) -> Described:
     """Ask how each class looks that has no descriptors yet.
 
-    A class of which the language model says nothing usable, or for which it cannot be had, stays as it is.
+    A class of which the language model says nothing usable, or for which it cannot be had, stays as it is. After
+    ``IN_VAIN`` questions in vain the rest of them is not asked.
 
     Args:
         labels: The project's classes; descriptors that a person wrote are kept.
@@ -60,15 +63,20 @@ def describe_classes(
     siblings = _siblings(labels, encoder)
     found: dict[str, list[str]] = {}
     problems: list[str] = []
-    for item in labels:
-        if item.descriptors:
-            continue
+    asked = [item for item in labels if not item.descriptors]
+    in_vain = 0
+    for number, item in enumerate(asked, start=1):
         question = prompts.question("descriptors", label=item.name, siblings=siblings[item.name], caption=caption)
         try:
             answer = language.answer(question.messages, question.schema)
             found[item.name] = [entry["text"] for entry in answer["descriptors"]]
+            in_vain = 0
         except ModelUnavailable as error:
             problems.append(f"no descriptors of {item.name!r}: {error}")
+            in_vain += 1
+            if in_vain == IN_VAIN and number < len(asked):
+                problems.append(f"the language model was not asked about the other {len(asked) - number} classes")
+                break
     kept = usable(found, labels)
     problems += [f"nothing that was said of {name!r} can be used" for name in found if not kept[name]]
     return Described(with_descriptors(labels, {n: p for n, p in kept.items() if p}), tuple(problems))
