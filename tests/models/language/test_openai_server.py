@@ -71,6 +71,27 @@ def test_one_schema_that_is_refused_does_not_speak_against_others(server, model)
     assert forms == ["json_schema", "json_schema", "json_object", "json_schema"]
 
 
+def test_a_first_schema_that_is_refused_does_not_speak_against_others_either(server, model):
+    def takes(body):
+        return "minLength" not in str(body.get("response_format", {}).get("json_schema", {}))
+
+    server.script = [server.unless(takes, "minLength is not permitted", server.says(GOOD))]
+    odd = {"type": "object", "properties": {"x": {"type": "string", "minLength": 1}}}
+    model.answer(question().messages, odd)
+    ask(model)
+    model.answer(question().messages, odd)
+    forms = [request["response_format"]["type"] for request in server.requests]
+    assert forms == ["json_schema", "json_object", "json_schema", "json_object"]
+
+
+def test_a_server_that_refuses_two_schemas_and_takes_none_is_offered_no_more(server, model):
+    server.script = [server.unless(lambda body: "json_schema" not in str(body), "unknown", server.says(GOOD))]
+    for name in "abc":
+        model.answer(question().messages, {"type": "object", "properties": {name: {}}})
+    forms = [request["response_format"]["type"] for request in server.requests]
+    assert forms == ["json_schema", "json_object"] * 2 + ["json_object"]
+
+
 def test_a_server_with_other_names_for_parameters_is_obeyed(server, model):
     def takes(body):
         return "max_completion_tokens" in body and "temperature" not in body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.asking import AskingModel, Completion
 from maskwright.models.language.budget import Usage, estimate_usage
-from maskwright.models.language.dialect import Dialect
+from maskwright.models.language.dialect import Dialect, Form
 from maskwright.models.language.exchange import Reply, post_patiently
 from maskwright.models.language.schema import InvalidAnswer
 from maskwright.models.protocols import Message
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
 _MOST_QUOTED = 200
+_SCHEMAS_REFUSED = 2
+"""Different schemas that a server refuses before it is taken to know none; each costs a refusal."""
+_SCHEMAS_KEPT = 256
+"""Of how many schemas it is remembered that they were refused."""
 _LARGEST_PORT = 65535
 _MOST_TOKENS = 2**31
 """Of one request; a larger figure is a server's mistake."""
@@ -65,11 +70,14 @@ class OpenAIServer(AskingModel):
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._dialect = Dialect()
         self._takes_schemas = False
+        self._refused: dict[str, Form] = {}
+        """In which form schemas were taken that were refused as such."""
 
     def _complete(
         self, messages: Sequence[Message], schema: Mapping[str, Any], temperature: float, deadline: Deadline
     ) -> Completion:
-        dialect = self._dialect
+        key = hashlib.blake2b(json.dumps(schema, sort_keys=True).encode(), digest_size=16).hexdigest()
+        dialect = replace(self._dialect, form=self._form(key))
         while True:
             payload = dialect.payload(self._model, messages, schema, temperature, self._max_tokens)
             try:
@@ -77,15 +85,24 @@ class OpenAIServer(AskingModel):
             except ModelUnavailable as error:
                 raise ModelUnavailable(f"language model {self.name}: {self._server}: {error}") from error
             if reply.status == 200:
-                # What it takes is asked of it from now on; but one odd schema does not speak against all others.
-                self._takes_schemas |= dialect.form == "json_schema"
-                self._dialect = replace(dialect, form="json_schema") if self._takes_schemas else dialect
+                self._dialect = dialect
+                if dialect.form == "json_schema":
+                    self._takes_schemas = True
+                elif len(self._refused) < _SCHEMAS_KEPT:
+                    self._refused[key] = dialect.form
                 return _completion(reply, messages)
             words = _words(reply)
             simpler = dialect.simpler(words) if reply.status in _REFUSED_FORM else None
             if simpler is None:
                 raise ModelUnavailable(f"language model {self.name}: {self._server} {_refusal(reply.status, words)}")
             dialect = simpler
+
+    def _form(self, key: str) -> Form:
+        """How to ask for an answer under a schema: one odd schema does not speak against all others."""
+        if key in self._refused:
+            return self._refused[key]
+        is_refusing = not self._takes_schemas and len(self._refused) >= _SCHEMAS_REFUSED
+        return self._dialect.form if is_refusing else "json_schema"
 
 
 def connect(uri: ModelURI, description: StageDescription, settings: Settings) -> OpenAIServer:
