@@ -154,10 +154,31 @@ def test_regions_are_classified_where_features_know_no_language():
     found = [Found("dog", "dog", 0.6, LEFT)]
     result = check([suggestion("dog")], found, dense=Wordless(), classifier=classifier)
     assert statuses(result) == {"dog": "confirmed"}
-    assert classifier.asked == [["dog"], ["cat"], ["road"]]
+    assert classifier.asked[:3] == [["dog"], ["cat"], ["road"]]
     assert ("region", "planted-regions") in {(one.kind, one.text) for one in result.suggestions[0].sources}
     alone = check([suggestion("dog")], found, dense=Wordless())
     assert (statuses(alone), alone.class_scores, alone.problems) == ({"dog": "confirmed"}, ({},), ())
+
+
+def test_words_for_what_is_none_of_the_classes_compete_in_a_classifier_too():
+    class Sharing(PlantedClassifier):
+        """Divides certainty among what it was asked about."""
+
+        def classify(self, image, masks, phrases):
+            shares = super().classify(image, masks, phrases)
+            return shares / shares.sum(axis=1, keepdims=True)
+
+    class Shadows(Sharing):
+        def classify(self, image, masks, phrases):
+            rows = super().classify(image, masks, phrases)
+            rows[:, [index for index, group in enumerate(phrases) if "shadow" in group]] = 99
+            return rows / rows.sum(axis=1, keepdims=True)
+
+    found = [Found("dog", "dog", 0.3, LEFT)]
+    for kind, status in ((Sharing, "confirmed"), (Shadows, "rejected")):
+        result = check([suggestion("dog")], found, classifier=kind(dog=0.1), domain="driving")
+        assert statuses(result) == {"dog": status}
+        assert set(result.class_scores[0]) == {"dog", "cat", "road"}
 
 
 def test_a_single_class_is_looked_at_too():

@@ -196,9 +196,7 @@ def _look(
             return _Looks(labelled, pool(maps, masks), _peaks(labelled, maps), dense.name)
     if classifier is None or not masks:
         return _Looks()
-    # A single class would be certain without a look.
-    groups: list[Sequence[str]] = [*phrases, nothing] if len(phrases) == 1 else [*phrases]
-    probabilities = classifier.classify(pixels, masks, groups)[:, : len(phrases)]
+    probabilities = classifier.classify(pixels, masks, [*phrases, nothing])[:, : len(phrases)]
     return _Looks(labelled, _finite(probabilities, classifier.name), by=classifier.name)
 
 
