@@ -8,7 +8,7 @@ handled in tiles, whose findings are joined where the tiles overlap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,6 +96,44 @@ def propose_regions(
     return distinct(
         whole.select([i for i, m in enumerate(whole.masks) if options.min_area <= m.area <= largest]),
         options.duplicate_iou,
+    )
+
+
+def refined_proposals(
+    segmenter: Segmenter, embedding: ImageEmbedding, prompts: Sequence[Prompt], options: ProposalOptions
+) -> Proposals:
+    """What a segmenter draws where something else believes objects to be, held to what counts as a proposal.
+
+    Families that propose by themselves have a measure of stability of their own, which drawn masks lack; the estimate
+    of their IoU stands for it.
+
+    Args:
+        segmenter: Draws them.
+        embedding: Of the whole image.
+        prompts: One for each.
+        options: Its thresholds and bounds of the area.
+    """
+    if not prompts:
+        return Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+    answer = segmenter.decode(embedding, prompts)
+    logits, quality = answer.low_res_logits[:, 0], np.clip(np.nan_to_num(answer.predicted_iou[:, 0]), 0, 1)
+    steady = stability(_inside(logits, embedding), options.stability_offset)
+    if isinstance(segmenter, Proposer):
+        steady = quality
+    good = (quality >= options.predicted_iou_threshold) & (steady >= options.stability_threshold)
+    masks = tuple(segmenter.upsample(embedding, one) for one in logits[good])
+    height, width = embedding.original_size
+    found = Proposals(masks, quality[good], steady[good])
+    largest = options.max_area_fraction * height * width
+    return found.select([row for row, mask in enumerate(masks) if options.min_area <= mask.area <= largest])
+
+
+def joined(one: Proposals, other: Proposals) -> Proposals:
+    """The proposals of both, duplicates included."""
+    return Proposals(
+        (*one.masks, *other.masks),
+        np.concatenate([one.predicted_iou, other.predicted_iou]),
+        np.concatenate([one.stability, other.stability]),
     )
 
 

@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.assist.duplicates import shared_areas
-from maskwright.assist.everything import Encode, ProposalOptions, never_cancelled, propose_regions
+from maskwright.assist.duplicates import distinct, shared_areas
+from maskwright.assist.everything import Encode, ProposalOptions, joined, never_cancelled, propose_regions
 from maskwright.assist.located import Located, locate_objects, support
 from maskwright.assist.suggestion.values import Suggestion
 from maskwright.assist.thresholds import family_defaults
@@ -116,6 +116,7 @@ def preannotate(
     tile_halo: int = 128,
     observe: Callable[[str, float], None] = lambda stage, seconds: None,
     cancelled: Callable[[], bool] = never_cancelled,
+    others: Callable[[ProposalOptions], Proposals] | None = None,
 ) -> Preannotation:
     """Propose regions, give each a class, and keep the good ones.
 
@@ -135,6 +136,8 @@ def preannotate(
         tile_halo: Context in pixels around each tile's own part.
         observe: Told the seconds of the stages ``propose`` and ``classify``.
         cancelled: Asked between steps.
+        others: Given what counts as a proposal, objects that something else proposes; of two that are the same the
+            better stays.
 
     Raises:
         Cancelled: As soon as ``cancelled`` says so.
@@ -148,13 +151,10 @@ def preannotate(
     whole = max(image.size) <= tile_size
     if whole:
         encode = cache(encode)
-    found = propose_regions(
-        segmenter,
-        encode,
-        image.size,
-        proposal_options(options, segmenter, len(labels), tile_size, tile_halo),
-        cancelled,
-    )
+    wanted = proposal_options(options, segmenter, len(labels), tile_size, tile_halo)
+    found = propose_regions(segmenter, encode, image.size, wanted, cancelled)
+    if others is not None:
+        found = distinct(joined(found, others(wanted)), options.duplicate_iou)
     observe("propose", time.perf_counter() - started)
     if cancelled():
         raise Cancelled("pre-annotation was cancelled")

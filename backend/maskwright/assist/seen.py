@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maskwright.assist.fewshot_candidates import DescribesRegions
 from maskwright.masks import Mask
+from maskwright.models.dense.region_classes import PhraseMaps
 from maskwright.models.protocols import RGB, DenseFeatures
 
 MOST_PICTURES = 4
@@ -59,6 +60,23 @@ class DenseOnce:
     def text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
         """See ``DenseFeatures``."""
         return self._dense.text(phrases)
+
+
+class MapsOnce(DenseOnce):
+    """The same of features that meet phrases inside the network."""
+
+    def __init__(self, dense: DenseFeatures, maps: PhraseMaps, seen: SeenPictures) -> None:
+        super().__init__(dense, seen)
+        self._maps = maps
+
+    def maps(self, image: RGB, phrases: Sequence[str]) -> NDArray[np.float32]:
+        """See ``PhraseMaps``."""
+        return self._seen.once(image, (self.version, *phrases), lambda: self._maps.maps(image, phrases))
+
+
+def dense_once(dense: DenseFeatures, seen: SeenPictures) -> DenseFeatures:
+    """The same features, each picture seen once."""
+    return MapsOnce(dense, dense, seen) if isinstance(dense, PhraseMaps) else DenseOnce(dense, seen)
 
 
 class RegionsOnce:

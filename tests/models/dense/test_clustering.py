@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskwright.errors import InvalidInput
-from maskwright.models.dense.clustering import cluster, silhouette, spherical_k_means, vote
+from maskwright.models.dense.clustering import cluster, silhouette, spherical_k_means
 
 
 def gaussians(groups, each=40, width=16, noise=0.04, seed=0):
@@ -71,9 +71,3 @@ def test_more_groups_than_vectors_are_refused():
         spherical_k_means(np.eye(3, dtype=np.float32), 4)
     with pytest.raises(InvalidInput, match="2 vectors"):
         cluster(np.eye(2, dtype=np.float32))
-
-
-def test_groups_are_named_by_the_classes_of_most_of_their_patches():
-    labels = np.array([[0, 0, 1], [0, 1, 1]])
-    logits = np.eye(3, dtype=np.float32)[np.array([[2, 2, 0], [1, 0, 2]])]
-    assert vote(labels, logits).tolist() == [2, 0]

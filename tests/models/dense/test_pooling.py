@@ -9,12 +9,11 @@ from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import (
     Segment,
+    Segmentation,
     class_map,
     compete,
-    components,
     cosines,
     heat_maps,
-    label_map,
     pool,
     probabilities,
     segment,
@@ -25,6 +24,14 @@ SIZE = (40, 60)
 
 def box(left, top, right, bottom):
     return Mask.from_box((left, top, right, bottom), SIZE)
+
+
+def drawn(parts):
+    """(H, W) class of each pixel, -1 where there is none."""
+    labels = np.full(SIZE, -1)
+    for part in parts:
+        labels[part.mask.to_array()] = part.label
+    return labels
 
 
 def planted(*regions, classes=3):
@@ -52,13 +59,13 @@ def test_things_stuff_and_what_is_left_in_one_pass():
     assert found.panoptic[0].score == pytest.approx(0.9 * 0.9)
     expected = np.zeros(SIZE, dtype=int)
     expected[:, 40:], expected[10:30, 10:30] = 2, 1
-    assert np.array_equal(found.semantic, expected)
+    assert np.array_equal(drawn(found.semantic), expected)
 
 
 def test_the_semantic_map_without_masks_is_the_most_probable_class():
     maps = planted((slice(0, 4), slice(3, 6), 2))
     found = segment(maps, [], SIZE, countable=[False] * 3)
-    assert np.array_equal(found.semantic, class_map(maps, SIZE))
+    assert np.array_equal(drawn(found.semantic), class_map(maps, SIZE))
     assert found.instances == ()
     assert np.array_equal(class_map(maps, SIZE), np.where(np.arange(60) < 30, 0, 2)[None].repeat(40, axis=0))
 
@@ -67,7 +74,7 @@ def test_what_nothing_speaks_for_gets_no_class():
     maps = np.full((4, 6, 3), 0.3, dtype=np.float32)
     found = segment(maps, [box(0, 0, 10, 10)], SIZE, countable=[True, False, False], least=0.5)
     assert found.instances == found.panoptic == ()
-    assert (found.semantic == -1).all()
+    assert found.semantic == ()
 
 
 def test_classes_come_in_any_order():
@@ -76,12 +83,12 @@ def test_classes_come_in_any_order():
     masks, order = [box(0, 0, 33, 21), box(20, 10, 60, 40)], np.array([2, 0, 1])
     straight = segment(probabilities(cosines(features, text)), masks, SIZE)
     permuted = segment(probabilities(cosines(features, text[order])), masks, SIZE)
-    renamed = np.where(permuted.semantic < 0, -1, order[permuted.semantic])
-    assert np.array_equal(renamed, straight.semantic)
+    renamed = np.where(drawn(permuted.semantic) < 0, -1, order[drawn(permuted.semantic)])
+    assert np.array_equal(renamed, drawn(straight.semantic))
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 30)] * 2, st.integers(0, 2)), max_size=6))
-def test_panoptic_segments_share_no_pixel_and_their_labels_are_the_semantic_map(rectangles):
+def test_panoptic_segments_share_no_pixel_and_make_the_semantic_ones(rectangles):
     parts = [
         Segment(box(x, y, x + width, y + height), label, 0.9 - 0.1 * i)
         for i, (x, y, width, height, label) in enumerate(rectangles)
@@ -91,10 +98,13 @@ def test_panoptic_segments_share_no_pixel_and_their_labels_are_the_semantic_map(
     for part in found:
         covered += part.mask.to_array()
     assert covered.max(initial=0) <= 1
-    labels = label_map(found, SIZE)
-    assert np.array_equal(labels >= 0, covered == 1)
-    for part in found:
-        assert (labels[part.mask.to_array()] == part.label).all()
+    semantic = Segmentation(SIZE, tuple(parts), found).semantic
+    assert len({part.label for part in semantic}) == len(semantic)
+    assert np.array_equal(drawn(semantic), drawn(found))
+    assert sum(part.mask.area for part in semantic) == covered.sum()
+    assert sum(part.score * part.mask.area for part in semantic) == pytest.approx(
+        sum(part.score * part.mask.area for part in found)
+    )
     assert [part.mask for part in compete(found, SIZE)] == [part.mask for part in found]
 
 
@@ -104,10 +114,20 @@ def test_an_instance_that_keeps_less_than_half_is_dropped_and_frees_its_pixels()
     assert [part.mask for part in found] == [first, below]
 
 
-def test_objects_that_touch_become_one_on_the_way_back_from_a_semantic_map():
-    apart, left, right = box(50, 30, 55, 35), box(0, 0, 10, 10), box(10, 0, 20, 10)
-    labels = label_map([Segment(mask, 1, 1.0) for mask in (apart, left, right)], SIZE)
-    assert [part.mask for part in components(labels)] == [left | right, apart]
+def test_masks_whose_class_is_known_keep_it_and_their_score_whatever_places_say():
+    maps = planted((slice(1, 3), slice(1, 3), 1))
+    known, unknown = box(10, 10, 30, 20), box(10, 20, 30, 30)
+    found = segment(
+        maps, [known, unknown, known], SIZE, qualities=[0.6, 1, 0.4], countable=[False, True, True], labels=[2, None, 0]
+    )
+    assert [(part.label, part.source, part.score) for part in found.instances] == [
+        (1, 1, pytest.approx(0.9)),
+        (2, 0, pytest.approx(0.6)),
+    ]
+    assert found.panoptic[-1].mask == Mask.full(SIZE) - known - unknown
+    alone = segment(np.zeros_like(maps), [known], SIZE, qualities=[0.4], countable=[False] * 3, least=0.5, labels=[1])
+    assert [part.mask for part in alone.panoptic] == [known]
+    assert alone.panoptic[0].score == pytest.approx(0.4)
 
 
 def test_probabilities_are_a_softmax_at_a_scale_and_may_drop_classes_that_appear_nowhere():

@@ -9,29 +9,34 @@ the detector costs its own share only, and leaves a sentence in ``Preannotation.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
 
+from maskwright.assist.discovery import SeesObjects, object_prompts
+from maskwright.assist.everything import ProposalOptions, refined_proposals
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.assist.seen import SeenPictures, dense_once
+from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.boxes import LabelledBox, Search, free_words, no_detections, with_meanings
 from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
 from maskwright.assist.suggestion.names import ClassNames
-from maskwright.assist.suggestion.overlap import settle_overlaps
+from maskwright.assist.suggestion.settled import settled
 from maskwright.assist.suggestion.suggest import bounded, read, suggest, unspeakable
 from maskwright.assist.suggestion.support import Found, check_support
 from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
 from maskwright.assist.suggestion.values import Source, StageModels, StageOptions, Suggestion
+from maskwright.assist.suggestion.whole_picture import whole_picture
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.models.dense.region_classes import DenseRegionClassifier, PhraseMaps
+from maskwright.models.dense.region_classes import DenseRegionClassifier, knows_words
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import LanguageModel, RegionClassifier
+from maskwright.models.protocols import Detector, LanguageModel, Proposals, RegionClassifier
 from maskwright.regions import Provenance, Region
 
 _log = logging.getLogger(__name__)
@@ -67,16 +72,42 @@ def preannotate_in_stages(
         return Preannotation((), 0.0, context.model_version)
     models, prompts = context.models, PromptSet(options.domain, options.prompts)
     language = None if models.language is None else bounded(models.language, options)
+    if models.dense is not None and not isinstance(models.dense, SeesObjects):
+        models = replace(models, dense=dense_once(models.dense, SeenPictures()))
+        context = replace(context, models=models)
     suggestions, said = _suggested(image, labels, options, context, language, prompts)
     if models.detector is None:
-        return _without_detector(image, labels, limits, options, context, suggestions, said)
+        found = _without_detector(image, labels, limits, options, context, suggestions, said)
+    else:
+        found = _by_detector(
+            image, labels, limits, options, context, suggestions, said, models.detector, language, prompts
+        )
+    if options.output == "regions":
+        return found
+    wanted = {one.label for one in suggestions if one.is_known}
+    return whole_picture(image, labels, limits, options, context, found, wanted)
+
+
+def _by_detector(
+    image: Image,
+    labels: LabelSet,
+    limits: PreannotationOptions,
+    options: StageOptions,
+    context: Context,
+    suggestions: Sequence[Suggestion],
+    said: list[str],
+    detector: Detector,
+    language: LanguageModel | None,
+    prompts: PromptSet,
+) -> Preannotation:
+    """What a detector finds of the suggested classes, drawn and checked."""
     refined = language if options.post_refinement else None
     words = {} if refined is None else free_words(suggestions, labels, options)
     wanted = LabelSet(tuple(item for item in labels if any(one.label == item.name for one in suggestions)))
     search, found = Search(wanted, tuple(words)), no_detections()
     if search.phrases:
         with context.stage("detect"):
-            found = models.detector.detect(image.pixels, search.phrases)
+            found = detector.detect(image.pixels, search.phrases)
     with context.stage("refine", on_device=False):
         boxes = search.boxes(found, options, lambda word: context.memo.label(word, labels, refined, prompts), said)
         boxes = boxes[: max(MOST_BOXES, limits.max_regions)]
@@ -98,7 +129,7 @@ def preannotate_in_stages(
         )
         for region, row in zip(regions, rows, strict=True)
     ]
-    return _settled(shown, kept, regions, limits, suggestions, said, context.model_version)
+    return settled(shown, kept, regions, limits, suggestions, said, context.model_version)
 
 
 def _suggested(
@@ -204,55 +235,6 @@ def _with_boxes(one: Suggestion, objects: Sequence[Found]) -> Suggestion:
     return replace(one, sources=tuple(sorted(sources, key=lambda source: -source.confidence)))
 
 
-def _settled(
-    regions: Sequence[Region],
-    supported: Sequence[bool],
-    sure: Sequence[Region],
-    limits: PreannotationOptions,
-    suggestions: Sequence[Suggestion],
-    said: Sequence[str],
-    model_version: str,
-) -> Preannotation:
-    """The good regions, once each and without shared pixels between classes; ``sure`` holds their classes' scores."""
-    default = limits.score_threshold or 0.0
-    good = [
-        row
-        for row, region in enumerate(regions)
-        if supported[row]
-        and region.mask.area >= limits.min_area
-        and region.score >= limits.class_thresholds.get(region.label or "", default)
-    ]
-    good = _distinct(sorted(good, key=lambda row: -regions[row].score), regions, limits.duplicate_iou)
-    good = good[: limits.max_regions]  # what is not shown takes no pixel from what is
-    masks = settle_overlaps(
-        [regions[row].mask for row in good],
-        [sure[row].score for row in good],
-        [regions[row].label for row in good],
-    )
-    kept = [
-        replace(regions[row], mask=mask)
-        for row, mask in zip(good, masks, strict=True)
-        if not mask.is_empty and mask.area >= limits.min_area
-    ]
-    if kept:
-        score = float(np.mean([region.score for region in kept]))
-    else:
-        score = 1.0 - max((region.score for region in regions), default=0.0)
-    return Preannotation(
-        tuple(kept), min(max(score, 0.0), 1.0), model_version, tuple(suggestions), tuple(dict.fromkeys(said))
-    )
-
-
-def _distinct(order: Sequence[int], regions: Sequence[Region], duplicate_iou: float) -> list[int]:
-    """The rows, best first, of regions that repeat no better one of their class."""
-    kept: list[int] = []
-    for row in order:
-        alike = [regions[other].mask for other in kept if regions[other].label == regions[row].label]
-        if all(regions[row].mask.iou(mask) < duplicate_iou for mask in alike):
-            kept.append(row)
-    return kept
-
-
 def _without_detector(
     image: Image,
     labels: LabelSet,
@@ -270,7 +252,7 @@ def _without_detector(
         found = preannotate(
             image, labels, limits, segmenter=context.segmenter, encode=context.encode, classifier=classifier,
             model_version=context.model_version, tile_size=context.tile_size, tile_halo=context.tile_halo,
-            cancelled=context.cancelled,
+            cancelled=context.cancelled, others=_discovered(image, context, said),
         )  # fmt: skip
     wanted = {one.label for one in suggestions if one.is_known}
     regions = [region for region in found.regions if region.label in wanted]
@@ -278,17 +260,24 @@ def _without_detector(
     _, supported, judged = _checked(image, labels, options, context, suggestions, objects, said)
     for failure in dict.fromkeys(said):
         _log.warning("image %s: %s", image.key, failure)
-    return _settled(regions, supported, regions, limits, judged, said, context.model_version)
+    return settled(regions, supported, regions, limits, judged, said, context.model_version)
 
 
 def _classifier(context: Context) -> RegionClassifier | None:
     """What gives regions their classes: the dense features if they know language, else what else there is."""
     dense = context.models.dense
-    if dense is None:
-        return context.classifier
-    if not isinstance(dense, PhraseMaps):
-        try:
-            dense.text(("object",))
-        except InvalidInput:
-            return context.classifier
-    return DenseRegionClassifier(dense)
+    return context.classifier if dense is None or not knows_words(dense) else DenseRegionClassifier(dense)
+
+
+def _discovered(image: Image, context: Context, said: list[str]) -> Callable[[ProposalOptions], Proposals] | None:
+    """Asks for objects that dense features see without words; None where they do not."""
+    dense = context.models.dense
+    if not isinstance(dense, SeesObjects):
+        return None
+    nothing = Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+
+    def found(options: ProposalOptions) -> Proposals:
+        whole = context.encode((0, 0, image.size[1], image.size[0]))
+        return refined_proposals(context.segmenter, whole, object_prompts(dense, image.pixels), options)
+
+    return lambda options: attempt(lambda: found(options), nothing, "no objects were seen without words", said)

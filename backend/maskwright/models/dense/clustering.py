@@ -1,6 +1,6 @@
 """Patches grouped by direction: spherical k-means, with the number of groups chosen by how well they separate.
 
-Names come afterwards, from a dense model that reads: each group gets the class that its patches vote for.
+Names come afterwards, as those of all masks without classes do.
 """
 
 from __future__ import annotations
@@ -96,23 +96,6 @@ def silhouette(vectors: Vectors, labels: Labels, *, seed: int = 0) -> float:
     return float(values.mean())
 
 
-def vote(labels: Labels, logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Class of each group: that of most of its patches.
-
-    Args:
-        labels: (h, w) group of each patch, 0 to k - 1.
-        logits: (h, w, C) of the classes, on the same grid.
-
-    Returns:
-        (k,) int64.
-    """
-    groups, classes = int(labels.max()) + 1, logits.shape[-1]
-    pairs = labels.reshape(-1) * classes + logits.argmax(axis=-1).reshape(-1)
-    counts = np.bincount(pairs, minlength=groups * classes).reshape(groups, classes)
-    winners: NDArray[np.int64] = counts.argmax(axis=1)
-    return winners
-
-
 def _spread_out(rows: Vectors, k: int, generator: np.random.Generator) -> Vectors:
     """k rows, each drawn with a chance that grows with its distance from those drawn before (k-means++)."""
     chosen = [int(generator.integers(len(rows)))]
@@ -134,8 +117,7 @@ def _settle(rows: Vectors, centres: Vectors) -> tuple[Labels, Vectors]:
         if np.array_equal(nearest, labels):
             break
         labels = nearest
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, rows)
-        moved = unit(sums)
+        members = (labels == np.arange(len(centres))[:, None]).astype(rows.dtype)
+        moved = unit(members @ rows)
         centres = np.where(moved.any(axis=1, keepdims=True), moved, centres)
     return labels, centres

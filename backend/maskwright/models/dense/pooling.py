@@ -1,14 +1,14 @@
 """Classes of places and masks without classes, put together: semantic, instance and panoptic results in one pass.
 
 A mask gets the class that the places which it covers speak for. Between the three kinds of result these laws hold:
-a panoptic result gives each pixel one segment at most; its semantic map follows from it exactly; its instances are its
-segments of countable classes before they competed for pixels. From a semantic map to instances the way is lossy.
+a panoptic result gives each pixel one segment at most; the semantic one follows from it exactly; its instances are its
+segments of countable classes before they competed for pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,11 +35,13 @@ class Segment:
         mask: Of the image's size.
         label: Index of its class.
         score: In [0, 1].
+        source: Index of the mask that it comes from; -1 where it comes from several, or from places alone.
     """
 
     mask: Mask
     label: int
     score: float
+    source: int = NOTHING
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +59,20 @@ class Segmentation:
     panoptic: tuple[Segment, ...]
 
     @property
-    def semantic(self) -> NDArray[np.int32]:
-        """(H, W) int32 class of each pixel, -1 where there is none."""
-        return label_map(self.panoptic, self.size)
+    def semantic(self) -> tuple[Segment, ...]:
+        """One segment for each class, in the order of the classes, as sure as its pixels are on average."""
+        by_class: dict[int, list[Segment]] = {}
+        for part in self.panoptic:
+            by_class.setdefault(part.label, []).append(part)
+        return tuple(
+            Segment(
+                Mask.empty(self.size).union(*(part.mask for part in parts)),
+                label,
+                sum(part.score * part.mask.area for part in parts) / sum(part.mask.area for part in parts),
+                parts[0].source if len(parts) == 1 else NOTHING,
+            )
+            for label, parts in sorted(by_class.items())
+        )
 
 
 def cosines(features: Maps, text: Maps) -> Maps:
@@ -110,22 +123,23 @@ def pool(maps: Maps, masks: Sequence[Mask]) -> Maps:
     return pooled
 
 
-def class_map(maps: Maps, size: tuple[int, int], *, least: float = -np.inf) -> NDArray[np.int32]:
+def class_map(maps: Maps, size: tuple[int, int], *, least: float | Sequence[float] = -np.inf) -> NDArray[np.int32]:
     """The class with the highest map at each pixel of an image, the maps enlarged bilinearly.
 
     Args:
         maps: (h, w, C) float32.
         size: (H, W) of the image.
-        least: Pixels that no class lifts to this value get -1.
+        least: Value that a class needs at a pixel to be there, all alike or for each class; pixels without any get -1.
 
     Returns:
         (H, W) int32.
     """
-    best = np.full(size, np.nextafter(np.float32(least), np.float32(-np.inf)), dtype=np.float32)
+    best = np.full(size, -np.inf, dtype=np.float32)
+    needed = np.broadcast_to(np.asarray(least, dtype=np.float32), maps.shape[-1:])
     labels = np.full(size, NOTHING, dtype=np.int32)
     for label in range(maps.shape[-1]):
         enlarged = cv2.resize(np.ascontiguousarray(maps[..., label]), size[::-1], interpolation=cv2.INTER_LINEAR)
-        better = enlarged > best
+        better = (enlarged > best) & (enlarged >= needed[label])
         labels[better] = label
         best[better] = enlarged[better]
     return labels
@@ -138,7 +152,9 @@ def segment(
     *,
     qualities: Sequence[float] | None = None,
     countable: Sequence[bool] | None = None,
-    least: float = 0.0,
+    least: float | Sequence[float] = 0.0,
+    labels: Sequence[int | None] | None = None,
+    covered: float | None = None,
 ) -> Segmentation:
     """Every kind of result from dense class probabilities and masks without classes.
 
@@ -152,28 +168,36 @@ def segment(
         size: (H, W) of the image.
         qualities: For each mask an estimate of its IoU in [0, 1], by which its probability is multiplied; None = 1.
         countable: For each of C classes whether it has instances; None = all have.
-        least: Probability that a mask or pixel needs to be given a class.
+        least: Probability that a mask or pixel needs to be given a class, for all alike or for each class.
+        labels: For each mask its class, where that is known already, of which ``qualities`` are the scores then; None =
+            of none.
+        covered: A mask of no known class is no instance if better instances of the class it gets hold at least this
+            part of it: parts, and groups of what is there already; None = whatever they hold.
 
     Raises:
         InvalidInput: If the lengths do not fit.
     """
     things = np.ones(maps.shape[-1], dtype=np.bool_) if countable is None else np.array(countable, dtype=np.bool_)
     weights = np.ones(len(masks)) if qualities is None else np.array(qualities, dtype=np.float64)
-    if len(things) != maps.shape[-1] or len(weights) != len(masks):
+    given = [None] * len(masks) if labels is None else labels
+    if len(things) != maps.shape[-1] or len(weights) != len(masks) or len(given) != len(masks):
         raise InvalidInput("a segmentation needs a quality for every mask, and for every class whether it is countable")
-    pooled = pool(maps, masks)
-    labels = pooled.argmax(axis=1)
-    found = [
-        Segment(mask, int(label), float(row[label] * weight))
-        for mask, label, row, weight in zip(masks, labels, pooled, weights, strict=True)
-        if row[label] >= least and not mask.is_empty
-    ]
+    needed = np.broadcast_to(np.asarray(least, dtype=np.float64), maps.shape[-1:])
+    found: list[Segment] = []
+    for index, (row, known, weight) in enumerate(zip(pool(maps, masks), given, weights, strict=True)):
+        label = int(row.argmax()) if known is None else known
+        if not masks[index].is_empty and (known is not None or row[label] >= needed[label]):
+            score = float(weight if known is not None else row[label] * weight)
+            found.append(Segment(masks[index], label, score, index))
     found.sort(key=lambda part: -part.score)
-    instances = tuple(part for part in found if things[part.label])
+    instances: tuple[Segment, ...] = ()
+    for part in found:
+        if things[part.label] and (given[part.source] is not None or not _is_covered(part, instances, covered)):
+            instances = (*instances, part)
     competed = compete(instances, size)
     stuff = _uncountable(maps, [part for part in found if not things[part.label]], things, size, least)
     taken = Mask.empty(size).union(*(part.mask for part in competed))
-    rest = (Segment(part.mask - taken, part.label, part.score) for part in stuff)
+    rest = (replace(part, mask=part.mask - taken) for part in stuff)
     return Segmentation(size, instances, (*competed, *(part for part in rest if not part.mask.is_empty)))
 
 
@@ -193,37 +217,24 @@ def compete(segments: Sequence[Segment], size: tuple[int, int], *, kept: float =
         mask = part.mask & free
         if mask.is_empty or mask.area < kept * part.mask.area:
             continue
-        winners.append(Segment(mask, part.label, part.score))
+        winners.append(replace(part, mask=mask))
         free = free - mask
     return tuple(winners)
 
 
-def label_map(segments: Sequence[Segment], size: tuple[int, int]) -> NDArray[np.int32]:
-    """Panoptic segments to (H, W) int32 classes, -1 where there is no segment; exact."""
-    labels = np.full(size, NOTHING, dtype=np.int32)
-    for part in segments:
-        labels[part.mask.to_array()] = part.label
-    return labels
-
-
-def components(labels: NDArray[np.int32]) -> tuple[Segment, ...]:
-    """A semantic map's connected regions as instances, scored 1.
-
-    This loses what the map does not hold: objects of a class that touch become one, and one that is cut in two by
-    something before it becomes two.
-
-    Args:
-        labels: (H, W) class of each pixel, -1 = none.
-    """
-    return tuple(
-        Segment(part, int(label), 1.0)
-        for label in np.unique(labels[labels != NOTHING])
-        for part in Mask.from_array(labels == label).components()
-    )
+def _is_covered(part: Segment, better: Sequence[Segment], share: float | None) -> bool:
+    alike = [other.mask for other in better if other.label == part.label]
+    if share is None or not alike:
+        return False
+    return part.mask.intersection_area(alike[0].union(*alike[1:])) >= share * part.mask.area
 
 
 def _uncountable(
-    maps: Maps, found: Sequence[Segment], things: NDArray[np.bool_], size: tuple[int, int], least: float
+    maps: Maps,
+    found: Sequence[Segment],
+    things: NDArray[np.bool_],
+    size: tuple[int, int],
+    least: float | Sequence[float],
 ) -> list[Segment]:
     """One segment for each uncountable class, sharing no pixel: masks first, best first, then what the maps say."""
     classes = np.flatnonzero(~things)
@@ -235,7 +246,7 @@ def _uncountable(
     masks = [(int(label), Mask.from_array(labels == label)) for label in classes]
     pooled = pool(maps, [mask for _, mask in masks])
     return [
-        Segment(mask, label, float(row[label]))
+        Segment(mask, label, max(float(row[label]), *(part.score for part in found if part.label == label), 0.0))
         for (label, mask), row in zip(masks, pooled, strict=True)
         if not mask.is_empty
     ]

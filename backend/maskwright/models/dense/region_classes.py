@@ -26,6 +26,40 @@ class PhraseMaps(Protocol):
         ...
 
 
+def knows_words(dense: DenseFeatures) -> bool:
+    """Whether phrases can be looked for, as vectors or inside the network."""
+    if isinstance(dense, PhraseMaps):
+        return True
+    try:
+        dense.text(("object",))
+    except InvalidInput:
+        return False
+    return True
+
+
+def shown_where(dense: DenseFeatures, image: RGB, phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    """How much each place looks like each class, not compared with the other classes; of its words the best counts.
+
+    Args:
+        dense: Features, from a family that reads.
+        image: (H, W, 3) uint8 RGB.
+        phrases: For each of C classes the words that mean it, one at least.
+
+    Returns:
+        (h, w, C) float32: cosines, or what the network itself answers, in [0, 1].
+
+    Raises:
+        InvalidInput: If there is no class, a class has no words, or the family knows no language.
+    """
+    for number, words in enumerate(phrases, start=1):
+        if not words:
+            raise InvalidInput(f"class {number} has no words; name what means it")
+    words_of_all = _flat(phrases)
+    if isinstance(dense, PhraseMaps):
+        return _best(dense.maps(image, words_of_all), phrases)
+    return _best(cosines(dense.features(image), dense.text(words_of_all)), phrases)
+
+
 def class_maps(
     dense: DenseFeatures,
     image: RGB,
@@ -49,17 +83,12 @@ def class_maps(
     Raises:
         InvalidInput: If there is no class, a class has no words, or the family knows no language.
     """
-    for number, words in enumerate(phrases, start=1):
-        if not words:
-            raise InvalidInput(f"class {number} of {len(phrases)} has no words; name what means it")
     if isinstance(dense, PhraseMaps):
-        found = _best(dense.maps(image, _flat(phrases)), phrases)
+        found = shown_where(dense, image, phrases)
         shares: NDArray[np.float32] = found / np.maximum(found.sum(axis=-1, keepdims=True), 1)
         return shares
     groups = [*phrases, nothing] if nothing else phrases
-    text = dense.text(_flat(groups))
-    similarities = _best(cosines(dense.features(image), text), groups)
-    return probabilities(similarities, scale=scale)[..., : len(phrases)]
+    return probabilities(shown_where(dense, image, groups), scale=scale)[..., : len(phrases)]
 
 
 class DenseRegionClassifier:
