@@ -93,6 +93,7 @@ class Preannotation:
         suggestions: Classes believed to be in the image, each with what speaks for it, where they were asked for.
         problems: Why a stage gave nothing, in words for the log and for the person.
         support_version: Of the models that measured how far pixels support each class; empty where none did.
+        is_degraded: Whether a language model that was asked for gave no answer, so that another time may give more.
     """
 
     regions: tuple[Region, ...]
@@ -101,6 +102,7 @@ class Preannotation:
     suggestions: tuple[Suggestion, ...] = ()
     problems: tuple[str, ...] = ()
     support_version: str = ""
+    is_degraded: bool = False
 
 
 def preannotate(

@@ -66,7 +66,7 @@ class Context:
 def staged_version(base: str, models: Iterable[str | None], options: StageOptions) -> str:
     """The name of ``base`` and 8 hex digits of everything that changes answers: models, questions, options.
 
-    What an image may cost in time and tokens is no part of it.
+    What an image may cost in time, tokens and money is no part of it.
 
     Args:
         base: Version of the segmenter and of what classifies regions: its name, ``-`` and a hash.
@@ -74,7 +74,7 @@ def staged_version(base: str, models: Iterable[str | None], options: StageOption
         options: The project's.
     """
     prompts = PromptSet(options.domain, options.prompts).version
-    asked = replace(options, prompts={}, language_seconds=1.0, language_tokens=None)
+    asked = replace(options, prompts={}, language_seconds=1.0, language_tokens=None, language_money=None)
     said = repr([base, *models, prompts, asked])
     name = base.rpartition("-")[0] or base
     return f"{name}+stages-{hashlib.blake2b(said.encode(), digest_size=4).hexdigest()}"

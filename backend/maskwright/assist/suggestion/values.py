@@ -102,6 +102,7 @@ class StageOptions:
         box_iou_per_class: The same among boxes of one class.
         language_seconds: Longest time for a language model's answers about one image.
         language_tokens: Most tokens for one image, or None.
+        language_money: Most money for one image, or None; only a server with a price costs any.
         output: What the regions mean.
         stuff: Classes whose objects nobody counts, such as sky; None = those of ``countable.USUAL_STUFF``.
 
@@ -123,6 +124,7 @@ class StageOptions:
     box_iou_per_class: float = 0.5
     language_seconds: float = 10.0
     language_tokens: int | None = None
+    language_money: float | None = None
     output: OutputKind = "regions"
     stuff: tuple[str, ...] | None = None
 
@@ -137,3 +139,5 @@ class StageOptions:
             raise InvalidInput(f"language_seconds is {self.language_seconds}; it must be above 0 and at most 600")
         if self.language_tokens is not None and self.language_tokens < 1:
             raise InvalidInput(f"language_tokens is {self.language_tokens}; it must be at least 1")
+        if self.language_money is not None and not self.language_money > 0:
+            raise InvalidInput(f"language_money is {self.language_money}; it must be above 0")
