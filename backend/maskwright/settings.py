@@ -79,15 +79,26 @@ class Settings(BaseSettings):
     language: str = Field("none", description="Model URI of the language model that suggests classes.")
     detector: str = Field("embedded", description="Model URI of the detector, which finds what phrases name.")
     dense: str = Field("none", description="Model URI of the dense features, by which pixels support classes.")
+    stage_models: int = Field(
+        16, ge=1, description="Models around the segmenter kept in memory; the least recently used leave."
+    )
 
     language_api_key: SecretStr = Field(SecretStr(""), description="Secret of the language model's server.")
     language_server: str = Field(
         "https://api.openai.com/v1", description="The only server that is sent language_api_key: its base URL."
     )
-    language_timeout_s: float = Field(
-        30.0, gt=0, le=600, description="Longest wait for an answer of a language server."
+    language_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for an answer of a language model.")
+    language_max_tokens: int = Field(1024, ge=16, description="Longest answer asked of a language model.")
+    language_price_prompt: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Money per million tokens that language_server reads."
     )
-    language_max_tokens: int = Field(1024, ge=16, description="Longest answer asked of a language server.")
+    language_price_completion: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Money per million tokens that language_server writes."
+    )
+    language_money: float = Field(
+        0.0, ge=0, allow_inf_nan=False,
+        description="Most money per day (UTC) for language_server, all processes of a home together; 0 = no bound.",
+    )  # fmt: skip
     language_cache_bytes: int = Field(64 * MEGABYTE, ge=0, description="Answers kept on disk; 0 = none.")
 
     label_studio_url: str = Field("", description="Label Studio's base URL as seen from here; overrides /setup's.")
@@ -111,10 +122,20 @@ class Settings(BaseSettings):
             raise ValueError("set MASKWRIGHT_USERNAME and MASKWRIGHT_PASSWORD together, or neither")
         if self.tile_halo * 2 >= self.tile_size:
             raise ValueError("MASKWRIGHT_TILE_HALO must be less than half of MASKWRIGHT_TILE_SIZE")
+        if self.language_money and not self.has_prices:
+            raise ValueError(
+                "set MASKWRIGHT_LANGUAGE_PRICE_PROMPT and MASKWRIGHT_LANGUAGE_PRICE_COMPLETION: without prices nothing "
+                "counts against MASKWRIGHT_LANGUAGE_MONEY"
+            )
         queue = self.queue_url.get_secret_value()
         if queue and not queue.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("set MASKWRIGHT_QUEUE_URL to redis://host:6379/0 or the like, or leave it empty")
         return self
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether tokens of the language model's server cost anything that is known."""
+        return self.language_price_prompt > 0 or self.language_price_completion > 0
 
     @property
     def has_credentials(self) -> bool:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from maskwright.assist.suggestion.suggest import IMPLIED, bounded, read, suggest
+from maskwright.assist.suggestion.suggest import IMPLIED, all_bounded, bounded, image_budget, read, suggest
 from maskwright.assist.suggestion.values import Reading, StageModels, StageOptions
-from maskwright.errors import Cancelled, ModelUnavailable
+from maskwright.errors import Cancelled, InvalidInput, ModelUnavailable
 from maskwright.labels import LabelClass, LabelSet
+from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.budget import Budget, BudgetedModel, Usage
 from maskwright.models.language.matcher import SentenceMatcher
 from maskwright.models.language.prompt_sets import PromptSet
@@ -220,3 +221,45 @@ def test_what_no_file_can_hold_is_read_out_of_nothing(scripted):
     assert reading == Reading((Tag("doghouse", 0.9),), "a dog on a horse")
     found, _ = run(scripted({"labels": [claim("bench\x00\x0bpress")]}), labels=LabelSet(()))
     assert "bench press" in {one.label for one in found}
+
+
+class Eyes:
+    """Reads pictures at 60 tokens an answer, and counts them against the budgets."""
+
+    name, version = "eyes", "eyes-1"
+
+    def __init__(self):
+        self.asked = 0
+
+    def answer(self, messages, schema):
+        return self.ask(messages, schema)
+
+    def ask(self, messages, schema, budgets=()):
+        for budget in budgets:
+            budget.check()
+        self.asked += 1
+        for budget in budgets:
+            budget.charge(Usage(50, 10), 0.1)
+        if "caption" in schema["properties"]:
+            return {"caption": "a street"}
+        return {"tags": [{"word": "car", "confidence": 0.9}]} if "tags" in schema["properties"] else {"labels": []}
+
+
+def test_tags_caption_and_classes_of_one_image_share_what_it_may_cost(scripted):
+    eyes = Eyes()
+    options = StageOptions(language_tokens=100)
+    budget = image_budget(options)
+    models = all_bounded(StageModels(PictureReader(eyes), PictureReader(eyes), eyes), budget)
+    reading = read(np.zeros((4, 4, 3), dtype=np.uint8), models, options)
+    found, problems = suggest(reading, LabelSet.of(["car"]), models.language, PromptSet(), options)
+    assert eyes.asked == 2
+    assert (reading.caption, reading.problems) == ("a street", ())
+    assert [one.label for one in found] == ["car"]
+    assert "budget of this image is spent, 120 of 100 tokens" in problems[0]
+    assert (budget.spent.requests, budget.spent.unanswered) == (2, 1)
+
+
+@pytest.mark.parametrize("money", [0, -1, float("nan")])
+def test_money_for_an_image_is_more_than_nothing(money):
+    with pytest.raises(InvalidInput, match="language_money"):
+        StageOptions(language_money=money)

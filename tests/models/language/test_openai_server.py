@@ -320,3 +320,22 @@ def test_threads_ask_at_the_same_time(server, model):
     server.script = [slow]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: ask(model), range(8))) == [GOOD] * 8
+
+
+def test_the_priced_server_is_asked_until_the_day_s_money_is_spent_and_others_go_on(server, tmp_path):
+    server.script = [server.says(GOOD, usage={"prompt_tokens": 900_000, "completion_tokens": 100_000})]
+    prices = {"language_price_prompt": 1, "language_price_completion": 1, "language_money": 1.5}
+    settings = Settings(home=tmp_path, language_server=server.url, language_cache_bytes=0, _env_file=None, **prices)
+    priced = Stages(settings).language(f"openai:tiny@{server.url}")
+    for _ in range(2):
+        assert ask(priced) == GOOD
+    with pytest.raises(ModelUnavailable, match=r"today \(UTC\) is spent, 2.0000 of 1.5 in money"):
+        ask(Stages(settings).language(f"openai:another@{server.url}"))
+    elsewhere = settings.model_copy(update={"language_server": "https://else.example/v1"})
+    assert ask(Stages(elsewhere).language(f"openai:tiny@{server.url}")) == GOOD
+    assert len(server.requests) == 3
+
+
+def test_money_without_prices_is_no_bound_and_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="LANGUAGE_PRICE_PROMPT"):
+        Settings(home=tmp_path, language_money=5, _env_file=None)

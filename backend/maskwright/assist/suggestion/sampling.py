@@ -10,7 +10,7 @@ import numpy as np
 
 from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.label_sets import LabelProposal, Sample
-from maskwright.assist.suggestion.suggest import read
+from maskwright.assist.suggestion.suggest import all_bounded, image_budget, read
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.images import Image
 from maskwright.models.detectors.suppression import suppress
@@ -46,7 +46,7 @@ def read_sample(
     Args:
         images: (what the platform calls it, how to load it).
         models: Tagger and captioner.
-        options: Whether captions are wanted.
+        options: Whether captions are wanted, and what a language model's answers about one image may cost.
         step: Told how many images are done, after each.
     """
     samples: list[Sample] = []
@@ -54,7 +54,7 @@ def read_sample(
     for done, (name, load) in enumerate(images, start=1):
         image = attempt(load, None, f"image {name[:200]!r} was not read", problems)
         if image is not None:
-            reading = read(image.pixels, models, options)
+            reading = read(image.pixels, all_bounded(models, image_budget(options)), options)
             problems += reading.problems
             samples.append(Sample(name, reading))
         step(done)

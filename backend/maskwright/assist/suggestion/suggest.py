@@ -8,13 +8,14 @@ the tags or the caption is marked as implied.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.names import ClassNames, find_run, is_background, keys, one_line
 from maskwright.assist.suggestion.values import Reading, Source, StageModels, StageOptions, Suggestion
 from maskwright.labels import LabelSet
+from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.matcher import SentenceMatcher
 from maskwright.models.language.prompt_sets import PromptSet
@@ -54,12 +55,30 @@ def read(pixels: RGB, models: StageModels, options: StageOptions) -> Reading:
     return Reading(tuple(tag for tag in written if tag.word), one_line(caption), tuple(problems))
 
 
+def image_budget(options: StageOptions) -> Budget:
+    """What the answers of language models about one image may cost together."""
+    return Budget(
+        "this image",
+        seconds=options.language_seconds,
+        tokens=options.language_tokens,
+        money=options.language_money,
+    )
+
+
 def bounded(language: LanguageModel, options: StageOptions) -> BudgetedModel:
     """A language model within what one image may cost; one that is bounded already stays as it is."""
-    if isinstance(language, BudgetedModel):
-        return language
-    budget = Budget("this image", seconds=options.language_seconds, tokens=options.language_tokens)
-    return BudgetedModel(language, budget)
+    return language if isinstance(language, BudgetedModel) else BudgetedModel(language, image_budget(options))
+
+
+def all_bounded(models: StageModels, budget: Budget) -> StageModels:
+    """The models of which those that are language models, those that tag and caption too, share one budget."""
+    tagger, captioner, language = models.tagger, models.captioner, models.language
+    return replace(
+        models,
+        tagger=tagger.within(budget) if isinstance(tagger, PictureReader) else tagger,
+        captioner=captioner.within(budget) if isinstance(captioner, PictureReader) else captioner,
+        language=None if language is None else BudgetedModel(language, budget),
+    )
 
 
 def suggest(

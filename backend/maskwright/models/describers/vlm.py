@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PIL import Image as PillowImage
 
 from maskwright.models.describers.image_input import checked
+from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import RGB, LanguageModel, Tag
 
@@ -32,6 +33,10 @@ class PictureReader:
     def with_prompts(self, prompts: PromptSet) -> PictureReader:
         """The same model, asked with a project's own words."""
         return PictureReader(self._language, prompts)
+
+    def within(self, budget: Budget) -> PictureReader:
+        """The same model, asked only while a budget lasts."""
+        return PictureReader(BudgetedModel(self._language, budget), self._prompts)
 
     def tags(self, images: Sequence[RGB], *, top: int = 10) -> list[list[Tag]]:
         """Words for each (H, W, 3) uint8 RGB image with the confidence that the model claims, surest first.

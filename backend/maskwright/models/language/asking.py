@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maskwright.errors import ModelUnavailable
-from maskwright.models.language.budget import Budget, Usage, estimate_usage
+from maskwright.models.language.budget import FREE, Budget, Price, Usage, estimate_usage
 from maskwright.models.language.schema import InvalidAnswer, read_answer
 from maskwright.models.protocols import Message
 from maskwright.store.connection import Deadline
@@ -44,11 +44,16 @@ class AskingModel(ABC):
         name: Readable.
         version: Name + short hash of everything that changes its answers.
         seconds: Longest time for one answer with all its tries.
+        price: What its tokens cost.
+        budget: Checked and charged whoever asks.
     """
 
-    def __init__(self, name: str, version: str, seconds: float) -> None:
+    def __init__(
+        self, name: str, version: str, seconds: float, *, price: Price = FREE, budget: Budget | None = None
+    ) -> None:
         self.name, self.version = name, version
-        self._seconds = seconds
+        self._seconds, self._price = seconds, price
+        self._own = () if budget is None else (budget,)
 
     @abstractmethod
     def _complete(
@@ -78,6 +83,7 @@ class AskingModel(ABC):
         Raises:
             ModelUnavailable: If there is no valid answer within the time and the tries, or a budget is spent.
         """
+        budgets = (*self._own, *budgets)
         for budget in budgets:
             budget.check()
         seconds = min([self._seconds, *(budget.seconds_left for budget in budgets)])
@@ -117,12 +123,12 @@ class AskingModel(ABC):
             completion = self._complete(messages, schema, temperature, deadline)
             usage = completion.usage
             return completion
-        except InvalidAnswer:
-            usage = estimate_usage(messages, "")  # it was answered, and what was read is paid for
+        except (InvalidAnswer, TimeoutError):
+            usage = estimate_usage(messages, "")  # it was read, as far as is known, and what is read is paid for
             raise
         finally:
             for budget in budgets:
-                budget.charge(usage, time.monotonic() - started)
+                budget.charge(usage, time.monotonic() - started, self._price)
 
 
 def with_schema_told(messages: Sequence[Message], schema: Mapping[str, Any]) -> list[Message]:

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from maskwright.errors import ModelUnavailable
@@ -36,14 +36,19 @@ class Price:
         return (self.prompt * usage.prompt_tokens + self.completion * usage.completion_tokens) / 1e6
 
 
+FREE = Price()
+"""Of models on this machine, and of servers whose tokens cost nothing."""
+
+
 @dataclass(frozen=True)
 class Spent:
-    """What was used up so far: seconds of waiting, tokens both ways, money, requests."""
+    """What was used up so far: seconds of waiting, tokens both ways, money, requests; and questions in vain."""
 
     seconds: float = 0.0
     tokens: int = 0
     money: float = 0.0
     requests: int = 0
+    unanswered: int = 0
 
 
 def estimate_usage(messages: Sequence[Message], answer: str) -> Usage:
@@ -60,8 +65,6 @@ class Budget:
         seconds: Most seconds of waiting for answers, or None.
         tokens: Most tokens, both ways, or None.
         money: Most money, or None.
-        price: What tokens cost.
-        spent: What was used up before.
     """
 
     def __init__(
@@ -71,13 +74,10 @@ class Budget:
         seconds: float | None = None,
         tokens: int | None = None,
         money: float | None = None,
-        price: Price | None = None,
-        spent: Spent | None = None,
     ) -> None:
         self._of = of
         self._seconds, self._tokens, self._money = seconds, tokens, money
-        self._price = price or Price()
-        self._spent = spent or Spent()
+        self._spent = Spent()
         self._lock = threading.Lock()
 
     @property
@@ -109,16 +109,22 @@ class Budget:
                     f"the language model is not asked: the budget of {self._of} is spent, {figures.format(used, bound)}"
                 )
 
-    def charge(self, usage: Usage, seconds: float) -> None:
-        """Count one request."""
+    def charge(self, usage: Usage, seconds: float, price: Price = FREE) -> None:
+        """Count one request of a model at its price."""
         with self._lock:
             spent = self._spent
-            self._spent = Spent(
-                spent.seconds + seconds,
-                spent.tokens + usage.prompt_tokens + usage.completion_tokens,
-                spent.money + self._price.of(usage),
-                spent.requests + 1,
+            self._spent = replace(
+                spent,
+                seconds=spent.seconds + seconds,
+                tokens=spent.tokens + usage.prompt_tokens + usage.completion_tokens,
+                money=spent.money + price.of(usage),
+                requests=spent.requests + 1,
             )
+
+    def count_unanswered(self) -> None:
+        """Count a question to which there is no answer."""
+        with self._lock:
+            self._spent = replace(self._spent, unanswered=self._spent.unanswered + 1)
 
 
 @runtime_checkable
@@ -137,12 +143,15 @@ class BudgetedModel:
 
     Args:
         model: Asked; one that is not ``Metered`` uses seconds alone.
-        budgets: Checked and charged.
+        budgets: Checked and charged; they count the questions that stay without an answer.
+
+    Attributes:
+        model: The one that is asked.
     """
 
     def __init__(self, model: LanguageModel, *budgets: Budget) -> None:
         self.name, self.version = model.name, model.version
-        self._model, self._budgets = model, budgets
+        self.model, self._budgets = model, budgets
 
     def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
         """An object valid under ``schema``.
@@ -150,13 +159,21 @@ class BudgetedModel:
         Raises:
             ModelUnavailable: If a budget is spent, or the model gives no answer.
         """
-        if isinstance(self._model, Metered):
-            return self._model.ask(messages, schema, self._budgets)
+        try:
+            return self._answer(messages, schema)
+        except ModelUnavailable:
+            for budget in self._budgets:
+                budget.count_unanswered()
+            raise
+
+    def _answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(self.model, Metered):
+            return self.model.ask(messages, schema, self._budgets)
         for budget in self._budgets:
             budget.check()
         started = time.monotonic()
         try:
-            return self._model.answer(messages, schema)
+            return self.model.answer(messages, schema)
         finally:
             for budget in self._budgets:
                 budget.charge(Usage(), time.monotonic() - started)

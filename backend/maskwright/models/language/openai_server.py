@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.language.asking import AskingModel, Completion
-from maskwright.models.language.budget import Usage, estimate_usage
+from maskwright.models.language.budget import FREE, Budget, Price, Usage, estimate_usage
+from maskwright.models.language.daily_money import DailyMoney
 from maskwright.models.language.dialect import Dialect, Form
 from maskwright.models.language.exchange import Reply, post_patiently
 from maskwright.models.language.schema import InvalidAnswer
@@ -45,6 +46,8 @@ class OpenAIServer(AskingModel):
         api_key: Sent as bearer token; empty = none.
         seconds: Longest time for one answer, with all its tries, even if the server hangs or sends byte after byte.
         max_tokens: Most tokens of an answer.
+        price: What its tokens cost.
+        budget: Checked and charged whoever asks.
 
     Raises:
         InvalidInput: If the address is malformed, or the key cannot be one.
@@ -60,8 +63,10 @@ class OpenAIServer(AskingModel):
         api_key: str = "",
         seconds: float = 30.0,
         max_tokens: int = 1024,
+        price: Price = FREE,
+        budget: Budget | None = None,
     ) -> None:
-        super().__init__(name, version, seconds)
+        super().__init__(name, version, seconds, price=price, budget=budget)
         if (parse_url(server).port or 0) > _LARGEST_PORT:
             raise InvalidInput(f"the address of the language model's server names no port: {server}")
         if not (api_key.isascii() and api_key.isprintable()):
@@ -108,9 +113,11 @@ class OpenAIServer(AskingModel):
 def connect(uri: ModelURI, description: StageDescription, settings: Settings) -> OpenAIServer:
     """The model that a URI names; it is connected to when asked.
 
-    The API key goes to the server that the operator set for it and to no other.
+    The API key goes to the server that the operator set for it and to no other, and so do prices: a server that takes
+    no key takes no money.
     """
     holds_key = uri.server == settings.language_server.rstrip("/")
+    price = Price(settings.language_price_prompt, settings.language_price_completion) if holds_key else FREE
     return OpenAIServer(
         description.name,
         description.version,
@@ -119,6 +126,8 @@ def connect(uri: ModelURI, description: StageDescription, settings: Settings) ->
         api_key=settings.language_api_key.get_secret_value() if holds_key else "",
         seconds=settings.language_timeout_s,
         max_tokens=settings.language_max_tokens,
+        price=price,
+        budget=None if price == FREE else DailyMoney(settings.home, settings.language_money or None),
     )
 
 
