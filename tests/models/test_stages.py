@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.models.kept import RETRY_S
 from maskwright.models.stages import STAGES, StageFamily, Stages
 from maskwright.models.trial import try_model
 from maskwright.models.uri import ROLES
@@ -58,19 +59,57 @@ def test_the_embedded_models_take_no_location(stages):
         stages.tagger("embedded:/w.safetensors")
 
 
+class Model:
+    pass
+
+
 def test_what_tags_and_captions_is_loaded_once(settings):
     made = []
     family = StageFamily("builtins", "object")
     stages = Stages(settings, families={("tagger", "embedded"): family, ("captioner", "blip"): family})
-    stages._load = lambda role, uri: made.append(role) or object()  # type: ignore[method-assign]
+    stages._load = lambda role, uri: made.append(role) or Model()  # type: ignore[method-assign]
     assert stages.model("tagger", "embedded") is stages.model("tagger", "embedded")
     stages.model("captioner", "blip:o/n")
     assert made == ["tagger", "captioner"]
     shared = Stages(settings)
-    shared._load = lambda role, uri: made.append(role) or object()  # type: ignore[method-assign]
+    shared._load = lambda role, uri: made.append(role) or Model()  # type: ignore[method-assign]
     assert shared.tagger("florence2:o/n") is shared.captioner("florence2:o/n")
     assert shared.tagger("hf:o/n") is shared.captioner("hf:o/n")
     assert shared.language("hf:o/n") is not shared.tagger("hf:o/n")
+
+
+def test_the_least_recently_used_leave_and_what_is_in_use_is_never_loaded_twice(settings):
+    made = []
+    stages = Stages(settings.model_copy(update={"stage_models": 2}))
+    stages._load = lambda role, uri: made.append(str(uri)) or Model()  # type: ignore[method-assign]
+    in_use = stages.model("dense", "gem:o/a")
+    for name in "bcbdb":
+        stages.model("dense", f"gem:o/{name}")
+    assert stages.model("dense", "gem:o/a") is in_use
+    assert made == [f"gem:o/{name}" for name in "abcd"]
+    del in_use
+    for name in "bca":
+        stages.model("dense", f"gem:o/{name}")
+    assert made[4:] == ["gem:o/c", "gem:o/a"]
+
+
+def test_one_that_cannot_be_had_is_tried_again_after_a_while_and_told_of_until_then(stages, monkeypatch):
+    tried, now = [], [1000.0]
+    monkeypatch.setattr("maskwright.models.kept.time.monotonic", lambda: now[0])
+
+    def load(role, uri):
+        tried.append(uri)
+        raise ModelUnavailable(f"{uri} is not here")
+
+    stages._load = load
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="gem:o/n is not here"):
+            stages.dense("gem:o/n")
+    assert (len(tried), stages.missing()) == (1, ["gem:o/n is not here"])
+    now[0] += RETRY_S
+    assert stages.missing() == []
+    stages._load = lambda role, uri: Model()
+    assert isinstance(stages.dense("gem:o/n"), Model)
 
 
 def test_a_detector_misses_less_where_a_later_step_refuses_what_is_wrong(stages):

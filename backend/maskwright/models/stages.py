@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePath
@@ -19,6 +17,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from maskwright.errors import InvalidInput, MaskwrightError, ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint, Fingerprints, fetch, locate
 from maskwright.models.device import ComputeDevice, bound_threads, choose_device
+from maskwright.models.kept import KeptModels
 from maskwright.models.language.answers_cache import CachedModel, kept_answers
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import Captioner, DenseFeatures, Detector, LanguageModel, Tagger
@@ -35,6 +34,15 @@ class KeepsVectors(Protocol):
 
     def keep_vectors(self, folder: Path) -> None:
         """Name the folder."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A model on this machine whose answers take as long, and become as long, as they are allowed to."""
+
+    def bound(self, *, seconds: float, max_tokens: int) -> None:
+        """Say how long."""
         ...
 
 
@@ -127,13 +135,14 @@ _Key = tuple[StageFamily, str, bool]
 
 
 class Stages:
-    """Loads models of stages and keeps them. Safe under threads; one per process.
+    """Loads models of stages and keeps those that were used last. Safe under threads; one per process.
 
-    A model that plays two parts (Florence-2 tags and captions) is one object. Answers of language models that take long
-    are kept under the home folder, and so are the vectors of a tagger's words.
+    A model that plays two parts (Florence-2 tags and captions) is one object, and one that somebody still uses is not
+    loaded a second time. Answers of language models that take long are kept under the home folder, and so are the
+    vectors of a tagger's words.
 
     Args:
-        settings: Device, threads, home, and whether the hub may be asked.
+        settings: Device, threads, home, how many models are kept, and whether the hub may be asked.
         families: Table of what loads each scheme.
     """
 
@@ -141,9 +150,8 @@ class Stages:
         self._settings = settings
         self._families = families
         self._fingerprints = Fingerprints()
-        self._loads: dict[_Key, Future[Any]] = {}
+        self._models = KeptModels(settings.stage_models)
         self._answers = kept_answers(settings)
-        self._lock = threading.Lock()
 
     def tagger(self, uri: str) -> Tagger:
         """See ``model``."""
@@ -172,30 +180,18 @@ class Stages:
         return cast(DenseFeatures, self.model("dense", uri))
 
     def model(self, role: Role, uri: str) -> Any:
-        """The model that a URI names for a role, loaded on first use; a failed load is tried again by the next call.
+        """The model that a URI names for a role, loaded on first use; see ``KeptModels``.
 
         Raises:
             InvalidInput: If the URI is malformed, or names nothing (``none``).
             ModelUnavailable: If the model cannot be had or loaded; the message says why and what to do.
         """
         parsed = self._parsed(role, uri)
-        key = self._key(role, parsed)
-        with self._lock:
-            future = self._loads.get(key)
-            mine = future is None
-            if future is None:
-                future = self._loads[key] = Future()
-        if not mine:
-            return future.result()
-        try:
-            made = self._load(role, parsed)
-        except BaseException as error:
-            with self._lock:
-                del self._loads[key]
-            future.set_exception(error)
-            raise
-        future.set_result(made)
-        return made
+        return self._models.get_or_load(self._key(role, parsed), lambda: self._load(role, parsed))
+
+    def missing(self) -> list[str]:
+        """Why models that were asked for could not be had, those that are not tried again yet."""
+        return self._models.missing()
 
     def describe(self, role: Role, uri: str) -> StageDescription:
         """Name and version without loading weights and without a connection.
@@ -205,10 +201,8 @@ class Stages:
             ModelUnavailable: If it names a file or folder that is not there or cannot be used.
         """
         parsed = self._parsed(role, uri)
-        with self._lock:
-            future = self._loads.get(self._key(role, parsed))
-        if future is not None and future.done() and future.exception() is None:
-            made = future.result()
+        made = self._models.find(self._key(role, parsed))
+        if made is not None:
             return StageDescription(made.name, made.version)
         if is_reader(role, parsed.scheme):
             language = self.describe("language", uri)
@@ -254,7 +248,7 @@ class Stages:
             family.describe(found, device)  # refuses another family's folder before anything is downloaded
             checkpoint = fetch(found, self._fingerprints, offline=self._settings.offline)
             bound_threads(self._settings)
-            return self._kept(role, loader(checkpoint, family.describe(checkpoint, device), device))
+            return self._finished(role, loader(checkpoint, family.describe(checkpoint, device), device))
         except MaskwrightError:
             raise
         except Exception as error:
@@ -263,9 +257,11 @@ class Stages:
                 f"{role} {uri} could not be loaded ({type(error).__name__}); see the server's log"
             ) from error
 
-    def _kept(self, role: Role, made: Any) -> Any:
-        """A model whose slow work is kept under the home folder."""
+    def _finished(self, role: Role, made: Any) -> Any:
+        """A model whose slow work is kept under the home folder, within the bounds that are set."""
         if role == "language":
+            if isinstance(made, Bounded):
+                made.bound(seconds=self._settings.language_timeout_s, max_tokens=self._settings.language_max_tokens)
             return CachedModel(made, self._answers)
         if isinstance(made, KeepsVectors):
             made.keep_vectors(self._settings.home / VECTORS_FOLDER)

@@ -40,6 +40,15 @@ def picture_model(stages, picture_language_folder):
     return made
 
 
+def test_answers_are_as_long_as_the_settings_say(tmp_path, language_folder):
+    settings = Settings(
+        home=tmp_path, device="cpu", cpu_threads=1, offline=True, language_timeout_s=45, language_max_tokens=17,
+        _env_file=None,
+    )  # fmt: skip
+    made = Stages(settings).language(f"hf:{language_folder}").model
+    assert (made._seconds, made._max_tokens) == (45, 17)
+
+
 def png(side=40):
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(stream, "PNG")

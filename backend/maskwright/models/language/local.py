@@ -67,6 +67,10 @@ class LocalModel(AskingModel):
         self._max_tokens = max_tokens
         self._lock = threading.Lock()
 
+    def bound(self, *, seconds: float, max_tokens: int) -> None:
+        """Say how long an answer may take, in seconds, and become, in tokens."""
+        self._seconds, self._max_tokens = seconds, max_tokens
+
     @property
     def reads_pictures(self) -> bool:
         """Whether messages may hold pictures."""
