@@ -11,7 +11,7 @@ from maskwright.assist.assistant import Assistant, Priority
 from maskwright.assist.preannotate import PreannotationOptions
 from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
 from maskwright.assist.suggestion.values import StageOptions
-from maskwright.errors import Cancelled, InvalidInput
+from maskwright.errors import Cancelled, InvalidInput, ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
@@ -204,3 +204,29 @@ def test_the_assistant_keeps_its_version_without_stages_and_tells_of_them(tmp_pa
         }  # fmt: skip
     finally:
         assistant.close()
+
+
+def test_an_image_whose_language_model_stayed_silent_is_marked_and_another_is_not(make, box_oracle, painted):
+    class Silent:
+        name = version = "silent"
+
+        def answer(self, messages, schema):
+            raise ModelUnavailable("the server cannot be reached")
+
+    stager = make(language="sentence-matcher")
+    assert not dog(stager, ProjectStages(options=UNCHECKED), box_oracle, painted).is_degraded
+    stager._stages.language = lambda uri: Silent()
+    assert dog(stager, ProjectStages(options=UNCHECKED), box_oracle, painted).is_degraded
+    assert not dog(stager, ProjectStages({"language": "none"}, UNCHECKED), box_oracle, painted).is_degraded
+    missing = ProjectStages({"language": "hf:o/n"}, UNCHECKED)
+    del stager._stages.language
+    assert dog(stager, missing, box_oracle, painted).is_degraded
+
+
+def test_money_is_bounded_only_where_something_has_a_price(make):
+    project = ProjectStages(options=StageOptions(language_money=0.01))
+    with pytest.raises(InvalidInput, match="LANGUAGE_PRICE_PROMPT"):
+        make().version("sam-1", project)
+    assert make(language_price_prompt=1).version("sam-1", project) == make().version(
+        "sam-1", ProjectStages(options=StageOptions())
+    )

@@ -7,10 +7,6 @@ where the project says how it is to be done.
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +19,7 @@ from maskwright.assist.suggestion.in_flight import Device
 from maskwright.assist.suggestion.learnt import support_version
 from maskwright.assist.suggestion.loading import load_models
 from maskwright.assist.suggestion.memo import PhraseMemo
+from maskwright.assist.suggestion.suggest import all_bounded, image_budget
 from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import InvalidInput, ModelUnavailable
@@ -36,14 +33,8 @@ from maskwright.settings import Settings
 
 PARTS: tuple[Role, ...] = ("tagger", "captioner", "language", "detector", "dense")
 """What models play around the segmenter."""
-RETRY_S = 60.0
-"""A model that could not be had is not asked for again before: each image would wait for it in vain."""
-_KEPT = 64
-"""Projects whose models are remembered; they share them."""
 _URGENT = 10**12
 """Turns that an image goes ahead which a person waits for."""
-
-_log = logging.getLogger(__name__)
 
 
 def usual_thresholds(support: str) -> ClassThresholds:
@@ -70,14 +61,6 @@ NO_STAGES = ProjectStages()
 """A project that leaves everything to the settings."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    models: StageModels
-    missing: tuple[str, ...]
-    lacks_words: bool
-    until: float
-
-
 class Stager:
     """Pre-annotates in stages. Safe under threads; loads nothing before the first image.
 
@@ -91,14 +74,13 @@ class Stager:
         self._stages = Stages(settings) if stages is None else stages
         self._memo = PhraseMemo()
         self._device, self._numbers = Device(), itertools.count()
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
-        self._lock = threading.Lock()
 
     def is_staged(self, project: ProjectStages = NO_STAGES) -> bool:
         """Whether images of a project are pre-annotated in stages.
 
         Raises:
-            InvalidInput: If a URI is malformed, or names a server that the operator has not set.
+            InvalidInput: If a URI is malformed, or names a server that the operator has not set; or if money is bounded
+                where nothing has a price.
         """
         named = self._named(project)
         return project.options is not None or any(named[part] != ROLES[part][0] for part in PARTS)
@@ -162,12 +144,13 @@ class Stager:
         from maskwright.assist.suggestion.staged import preannotate_in_stages  # only those who use it wait for it
 
         options = project.options or StageOptions()
-        loaded = self._models(project, options)
-        models = loaded.models
+        named, budget = self._named(project), image_budget(options)
+        models, missing = load_models(self._stages, self._settings, options, named)
         support = support_version(_version(models.detector), _version(models.dense), _version(classifier), options)
         number = next(self._numbers) - (_URGENT if priority is Priority.INTERACTIVE else 0)
+        lacks_words = _lacks_words(models, named, options)
         context = Context(
-            models,
+            all_bounded(models, budget),
             segmenter,
             encode,
             self._memo,
@@ -177,12 +160,17 @@ class Stager:
             self._device.turn(number),
             observe,
             cancelled,
-            loaded.lacks_words,
+            lacks_words,
             self._settings.tile_size,
             self._settings.tile_halo,
         )
         found = preannotate_in_stages(image, labels, limits, options, context)
-        return replace(found, problems=(*loaded.missing, *found.problems), support_version=support)
+        return replace(
+            found,
+            problems=(*missing, *found.problems),
+            support_version=support,
+            is_degraded=lacks_words or budget.spent.unanswered > 0,
+        )
 
     def uri(self, part: Role, project: ProjectStages = NO_STAGES) -> str:
         """What plays a part; "none" where it is switched off. Errors as ``is_staged``."""
@@ -200,39 +188,20 @@ class Stager:
     def state(self) -> dict[str, Any]:
         """The models that are set, by part, and ``missing``: why those asked for could not be had. Loads nothing."""
         named = configured(self._settings)
-        with self._lock:
-            missing = dict.fromkeys(words for loaded in self._loaded.values() for words in loaded.missing)
-        return {**{part: named[part] for part in PARTS}, "missing": list(missing)}
+        return {**{part: named[part] for part in PARTS}, "missing": self._stages.missing()}
 
     def close(self) -> None:
         """Cancel the images that wait for their turn. Repeatable."""
         self._device.close()
 
-    def _models(self, project: ProjectStages, options: StageOptions) -> _Loaded:
-        named = self._named(project)
-        key = repr((sorted(named.items()), options))
-        with self._lock:
-            known = self._loaded.get(key)
-            if known is not None and time.monotonic() < known.until:
-                self._loaded.move_to_end(key)
-                return known
-        models, missing = load_models(self._stages, self._settings, options, project.uris)
-        for words in missing:
-            _log.warning("pre-annotation goes on without a stage: %s", words)
-        asked: dict[Role, bool] = {"tagger": True, "captioner": options.caption, "language": options.pre_refinement}
-        lacks_words = any(
-            is_asked and named[part] != "none" and getattr(models, part) is None for part, is_asked in asked.items()
-        )
-        known = _Loaded(models, missing, lacks_words, time.monotonic() + RETRY_S if missing else float("inf"))
-        with self._lock:
-            self._loaded[key] = known
-            self._loaded.move_to_end(key)
-            while len(self._loaded) > _KEPT:
-                self._loaded.popitem(last=False)
-        return known
-
     def _named(self, project: ProjectStages) -> dict[Role, str]:
         """The URI of each part; what a project names comes over the network."""
+        options = project.options
+        if options is not None and options.language_money is not None and not self._settings.has_prices:
+            raise InvalidInput(
+                "language_money bounds nothing: neither MASKWRIGHT_LANGUAGE_PRICE_PROMPT nor "
+                "MASKWRIGHT_LANGUAGE_PRICE_COMPLETION is set; set them, or bound language_tokens"
+            )
         named = configured(self._settings)
         own = {part: _parsed(part, uri) for part, uri in project.uris.items()}
         if any(uri.server for uri in own.values()):
@@ -260,6 +229,12 @@ class Stager:
             return self._stages.describe(part, uri).version
         except ModelUnavailable:
             return f"{uri} is missing"
+
+
+def _lacks_words(models: StageModels, named: Mapping[Role, str], options: StageOptions) -> bool:
+    """Whether a model that reads images or infers classes from words was asked for and cannot be had."""
+    asked: dict[Role, bool] = {"tagger": True, "captioner": options.caption, "language": options.pre_refinement}
+    return any(asked[part] and named[part] != "none" and getattr(models, part) is None for part in asked)
 
 
 def _version(model: Detector | DenseFeatures | RegionClassifier | None) -> str | None:
