@@ -142,7 +142,8 @@ class CorrectedExamples:
                 log.warning("project %s, image %s: %s", project.key, image.key, problems[-1])
                 continue
             likes += similar.regions
-        return with_likes(found, likes, limits, problems)
+        output = stages.options.output if stages.options is not None else "regions"
+        return with_likes(found, likes, limits, problems, output)
 
     def _examples(self, project: Project, config: LabelingConfig) -> Examples:
         """The newest examples of each class; those known before while the store cannot be read."""

@@ -55,3 +55,15 @@ def test_without_likes_nothing_changes():
     before = Preannotation(overlapping, 0.7, "m")
     found = with_likes(before, [], PreannotationOptions(), ("slow",))
     assert (found.regions, found.score, found.problems) == (before.regions, 0.7, ("slow",))
+
+
+def test_likes_keep_to_what_the_regions_mean():
+    before = Preannotation((region("road", 0.9, 0, 0, 60, 60),), 0.9, "m")
+    likes = [region("road", 0.4, 50, 0, 80, 60), region("road", 0.3, 0, 70, 80, 80)]
+    apart = with_likes(before, likes, PreannotationOptions(), output="panoptic").regions
+    assert len(apart) == 3
+    assert sum(one.mask.area for one in apart) == 80 * 60 + 80 * 10
+    (one,) = with_likes(before, likes, PreannotationOptions(), output="semantic").regions
+    assert (one.mask.area, one.score) == (80 * 60 + 80 * 10, 0.9)
+    overlapping = with_likes(before, likes, PreannotationOptions(), output="instance").regions
+    assert sum(one.mask.area for one in overlapping) == 60 * 60 + 30 * 60 + 80 * 10

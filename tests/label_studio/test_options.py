@@ -24,6 +24,12 @@ def test_a_project_names_its_stages_and_how_classes_are_suggested():
     assert stages.options == StageOptions(domain="driving", points=7, every_class=True)
 
 
+def test_a_project_says_what_its_regions_mean_and_which_classes_nobody_counts():
+    options = parse_options({"suggestions": {"output": "panoptic", "stuff": ["sky", "road"]}})
+    assert project_stages(options).options == StageOptions(output="panoptic", stuff=("sky", "road"))
+    assert ProjectOptions.model_validate(options.model_dump(mode="json", exclude_defaults=True)) == options
+
+
 def test_options_come_back_as_they_were_kept():
     options = parse_options({"tagger": "clip:o/n", "suggestions": {"prompts": {"domain": "Pictures of a stable."}}})
     assert ProjectOptions.model_validate(options.model_dump(exclude_defaults=True)) == options
@@ -38,6 +44,8 @@ def test_options_come_back_as_they_were_kept():
         ({"suggestions": {"points": 10**9}}, "'suggestions': points is 1000000000; it must lie between 1 and 100"),
         ({"suggestions": {"point_rule": "some"}}, "'suggestions.point_rule': Input should be 'none', 'top20' or"),
         ({"suggestions": {"box_iou": float("nan")}}, "'suggestions.box_iou': Input should be a finite number"),
+        ({"suggestions": {"output": "all"}}, "'suggestions.output': Input should be 'regions', 'instance', "),
+        ({"suggestions": {"stuff": ["a"] * 10_001}}, "'suggestions': stuff has 10001 names; 10000 at most"),
         ({"suggestions": {"domain": "sea"}}, "'suggestions': unknown domain 'sea' of prompts; known: general"),
         ({"suggestions": {"prompts": {"poem": {}}}}, "'suggestions': prompts: unknown prompt 'poem'"),
         ({"suggestions": {"language_seconds": 1e6}}, "it must be above 0 and at most 600"),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.assist.draft_masks import deepest_places
-from maskwright.models.dense.affinity import LEAST_SHARE, attended, enlarged, mask_cut
+from maskwright.models.dense.affinity import LEAST_SHARE, MOST_CORNERS, attended, enlarged, mask_cut
 from maskwright.models.dense.clustering import cluster
 from maskwright.models.protocols import RGB
 from maskwright.prompts import Prompt
@@ -26,8 +26,6 @@ MOST_PATCHES = 900
 """Compared with each other: 480 pixels in patches of 16, as MaskCut has it; finer grids are averaged down."""
 MOST_DRAFTS = 24
 """The largest ones."""
-LARGEST_SHARE = 0.8
-"""Of the picture: what covers more is its background."""
 POINTS = 3
 """On each draft, beside its box."""
 
@@ -79,11 +77,11 @@ def _drafts(dense: SeesObjects, image: RGB) -> Iterator[Grid]:
 
 
 def _parts(patches: Grid) -> Iterator[Grid]:
-    """The connected parts of a size that an object may have."""
+    """The connected parts that may be objects: no specks, and nothing with three corners of the picture."""
     count, labels = cv2.connectedComponents(patches.astype(np.uint8), connectivity=4)
     for number in range(1, count):
         part: Grid = labels == number
-        if LEAST_SHARE * part.size < part.sum() <= LARGEST_SHARE * part.size:
+        if part.sum() > LEAST_SHARE * part.size and part[[0, 0, -1, -1], [0, -1, 0, -1]].sum() <= MOST_CORNERS:
             yield part
 
 

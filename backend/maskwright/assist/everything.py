@@ -104,8 +104,8 @@ def refined_proposals(
 ) -> Proposals:
     """What a segmenter draws where something else believes objects to be, held to what counts as a proposal.
 
-    Families that propose by themselves have a measure of stability of their own, which drawn masks lack; the estimate
-    of their IoU stands for it.
+    Families that propose by themselves have a measure of stability of their own, which drawn masks lack: none is asked
+    for, and the estimate of their IoU stands for it.
 
     Args:
         segmenter: Draws them.
@@ -117,10 +117,11 @@ def refined_proposals(
         return Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
     answer = segmenter.decode(embedding, prompts)
     logits, quality = answer.low_res_logits[:, 0], np.clip(np.nan_to_num(answer.predicted_iou[:, 0]), 0, 1)
-    steady = stability(_inside(logits, embedding), options.stability_offset)
-    if isinstance(segmenter, Proposer):
-        steady = quality
-    good = (quality >= options.predicted_iou_threshold) & (steady >= options.stability_threshold)
+    good = quality >= options.predicted_iou_threshold
+    steady = quality
+    if not isinstance(segmenter, Proposer):
+        steady = stability(_inside(logits, embedding), options.stability_offset)
+        good &= steady >= options.stability_threshold
     masks = tuple(segmenter.upsample(embedding, one) for one in logits[good])
     height, width = embedding.original_size
     found = Proposals(masks, quality[good], steady[good])

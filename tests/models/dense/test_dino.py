@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskwright.assist.discovery import SeesObjects, object_prompts
 from maskwright.errors import InvalidInput
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -86,6 +87,16 @@ def test_keys_are_those_of_the_last_block(stages, folders, picture):
         keys = block.attention.k_proj(block.layernorm_before(before))[0, 1:]
     expected = (keys / keys.norm(dim=1, keepdim=True)).reshape(28, 28, -1)
     np.testing.assert_allclose(loaded.keys(image), expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_sees_objects_as_prompts_within_the_picture(stages, folders, picture, name):
+    loaded, image = stages.dense(f"dinov2:{folders[name]}"), picture(50, 70)
+    assert isinstance(loaded, SeesObjects)
+    for prompt in object_prompts(loaded, image):
+        x0, y0, x1, y1 = prompt.box
+        assert 0 <= x0 < x1 <= 70
+        assert 0 <= y0 < y1 <= 50
 
 
 def test_a_family_without_words_says_which_ones_read(stages, folders):

@@ -141,3 +141,5 @@ class StageOptions:
             raise InvalidInput(f"language_tokens is {self.language_tokens}; it must be at least 1")
         if self.language_money is not None and not self.language_money > 0:
             raise InvalidInput(f"language_money is {self.language_money}; it must be above 0")
+        if self.stuff is not None and len(self.stuff) > 10_000:
+            raise InvalidInput(f"stuff has {len(self.stuff)} names; 10000 at most")
