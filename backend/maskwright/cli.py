@@ -17,6 +17,7 @@ from maskwright import (
     cli_images,
     cli_import,
     cli_models,
+    cli_preannotate,
     cli_precompute,
     cli_rounds,
     cli_simulate,
@@ -83,6 +84,7 @@ def start_logging(settings: Settings) -> None:
 
 
 cli_images.register(app)
+cli_preannotate.register(app)
 cli_precompute.register(app)
 cli_snapshot.register(app)
 cli_export.register(app)

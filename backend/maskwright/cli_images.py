@@ -1,26 +1,20 @@
-"""Commands that work on image files: predict, preannotate, precompute."""
+"""``maskwright predict``, and what commands on image files share."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from maskwright.assist.preannotate import Preannotation
     from maskwright.images import Image
-    from maskwright.labels import LabelSet
     from maskwright.prompts import Box
     from maskwright.settings import Settings
-
-    Item = tuple[str, tuple[int, int], Preannotation]
 
 T = TypeVar("T")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -28,17 +22,9 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 ModelOption = Annotated[str | None, typer.Option("--model", help="Model URI, e.g. embedded or sam:<hub id or folder>.")]
 
 
-class Format(StrEnum):
-    """File formats of ``preannotate``."""
-
-    COCO = "coco"
-    LABEL_STUDIO = "label-studio"
-
-
 def register(app: typer.Typer) -> None:
-    """Add this module's commands to ``app``."""
+    """Add this module's command to ``app``."""
     app.command()(predict)
-    app.command()(preannotate)
 
 
 def predict(
@@ -61,7 +47,7 @@ def predict(
     if prompt.is_empty:
         raise InvalidInput("say what to segment with --point X,Y,1 or --box X1,Y1,X2,Y2")
     settings = read_settings(model=model)
-    loaded = _load(image, settings)
+    loaded = read_image(image, settings)
     _check_inside(prompt.point_coords.tolist(), loaded.size)
     assistant = Assistant(settings)
     try:
@@ -85,51 +71,6 @@ def predict(
     typer.echo("box           " + ",".join(f"{v:g}" for v in answer.mask.box) + "  (x1,y1,x2,y2)")
     typer.echo(f"area          {report['area']} pixels")
     typer.echo(f"model version {report['model_version']}")
-
-
-def preannotate(
-    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of images, with its subfolders.")],
-    labels: Annotated[str, typer.Option("--labels", metavar="A,B,...", help="Classes to look for.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")],
-    form: Annotated[Format, typer.Option("--format", help="Format of the file.")] = Format.COCO,
-    model: ModelOption = None,
-    score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Least score of a region.")] = None,
-    min_area: Annotated[int | None, typer.Option(min=0, help="Least area of a region in pixels.")] = None,
-    max_regions: Annotated[int | None, typer.Option(min=0, help="Most regions per image.")] = None,
-) -> None:
-    """Outline and name the objects of every image in a folder. Fails if an image could not be read."""
-    from maskwright.assist.assistant import Assistant
-    from maskwright.assist.preannotate import PreannotationOptions
-    from maskwright.labels import LabelSet
-    from maskwright.settings import read_settings
-
-    label_set = LabelSet.of([name.strip() for name in labels.split(",")])
-    chosen = {"score_threshold": score_threshold, "min_area": min_area, "max_regions": max_regions}
-    options = PreannotationOptions(**{k: v for k, v in chosen.items() if v is not None})  # type: ignore[arg-type]
-    settings = read_settings(model=model)
-    paths = image_files(images)
-    failures: list[str] = []
-
-    def results() -> Iterator[Item]:
-        for path in track(paths, "pre-annotating"):
-            name = path.relative_to(images).as_posix()
-            try:
-                image = _load(path, settings)
-            except MaskwrightError as error:
-                failures.append(f"{name}: {error}")
-                continue
-            yield name, image.size, assistant.preannotate(image, label_set, options)
-
-    assistant = Assistant(settings)
-    try:
-        _WRITERS[form](out, label_set, results())
-    finally:
-        assistant.close()
-    for failure in failures:
-        typer.echo(f"maskwright: {failure}", err=True)
-    typer.echo(f"{len(paths) - len(failures)} of {len(paths)} images pre-annotated, written to {out}")
-    if failures:
-        raise typer.Exit(1)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -161,32 +102,6 @@ def track(items: Sequence[T], what: str) -> Iterable[T]:
     return bar(items, what, console=console, disable=not console.is_terminal)
 
 
-def _write_coco(out: Path, labels: LabelSet, items: Iterator[Item]) -> None:
-    from maskwright.export.coco import CocoWriter
-
-    with CocoWriter(out, labels, "Pre-annotations by Maskwright; not reviewed by a person.") as writer:
-        for name, size, found in items:
-            writer.add(name, size, found.regions)
-
-
-def _write_label_studio(out: Path, labels: LabelSet, items: Iterator[Item]) -> None:
-    import orjson
-
-    from maskwright.server.platforms import installed_platforms
-    from maskwright.store.artifacts import write_atomically
-
-    platform = next((p for p in installed_platforms() if p.name == Format.LABEL_STUDIO), None)
-    if platform is None:
-        raise InvalidInput(f"the platform {Format.LABEL_STUDIO} is not installed")
-    if not out.parent.is_dir():
-        raise InvalidInput(f"there is no folder {out.parent}")
-    document = platform.predictions_document(items, labels)
-    write_atomically(out, orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2))
-
-
-_WRITERS = MappingProxyType({Format.COCO: _write_coco, Format.LABEL_STUDIO: _write_label_studio})
-
-
 def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
@@ -216,7 +131,12 @@ def _check_inside(points: list[list[float]], size: tuple[int, int]) -> None:
             raise InvalidInput(f"the point {x:g},{y:g} lies outside the image, which is {width} x {height} pixels")
 
 
-def _load(path: Path, settings: Settings) -> Image:
+def read_image(path: Path, settings: Settings) -> Image:
+    """An image file within the limits of the settings.
+
+    Raises:
+        InvalidInput: If it is not there or cannot be read as an image.
+    """
     from maskwright.images import ImageLimits, load_image
 
     if not path.is_file():

@@ -12,6 +12,7 @@ from maskwright.assist.fewshot import Support
 from maskwright.assist.finding import LEARNT_BYTES, Finding, Wanted
 from maskwright.assist.suggestion.stager import ProjectStages, Stager
 from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
 from maskwright.models.protocols import Detections
 from maskwright.models.stages import Stages
@@ -143,3 +144,61 @@ def test_without_dense_features_regions_are_compared_and_a_picture_is_looked_at_
     assert boxes(again) == boxes(found)
     finding.by_example(other, supports[1:], label="Nut")
     assert colours.looks == first + 1, "the other example itself"
+
+
+class Shows:
+    """Features of two directions: the left half of a picture shows bolts, the right half nuts."""
+
+    name = version = "shows"
+
+    def features(self, image: Any) -> np.ndarray:
+        return np.eye(2, dtype=np.float32)[[[0, 0, 1, 1]] * 3]
+
+    def text(self, phrases: Any) -> np.ndarray:
+        return np.eye(2, dtype=np.float32)[[int(phrase in ("nut", "hexagon")) for phrase in phrases]]
+
+
+class Attends(Shows):
+    def text(self, phrases: Any) -> np.ndarray:
+        raise InvalidInput("no words")
+
+    def keys(self, image: Any) -> np.ndarray:
+        return self.features(image)
+
+    def attention(self, image: Any) -> np.ndarray:
+        return np.array([[0.1, 0.3], [0.1, 0.1]], np.float32)
+
+
+class Diffuses(Attends):
+    def maps(self, image: Any, phrases: Any) -> np.ndarray:
+        return np.stack([np.full((2, 2), 0.5), np.array([[0, 1], [0.5, 0]])], axis=-1).astype(np.float32)
+
+
+WORDS = LabelSet((LabelClass("bolt"), LabelClass("nut", aliases=("hexagon",))))
+DENSE = ProjectStages({"dense": "gem:a/b"})
+
+
+def test_where_each_class_is_seen_is_shown_from_nothing_to_all(make, picture):
+    finding, _, _ = make(dense=Shows())
+    maps = finding.heat_maps(picture(1, ONE), WORDS, stages=DENSE)
+    assert {name: found.tolist()[0] for name, found in maps.items()} == {"bolt": [1, 1, 0, 0], "nut": [0, 0, 1, 1]}
+
+
+def test_features_without_words_show_where_they_attend(make, picture):
+    finding, _, _ = make(dense=Attends())
+    maps = finding.heat_maps(picture(1, ONE), WORDS, stages=DENSE)
+    np.testing.assert_allclose(maps["attention"], [[0, 1], [0, 0]])
+
+
+def test_a_diffusion_models_maps_are_shown(make, picture):
+    finding, _, _ = make(dense=Diffuses())
+    maps = finding.heat_maps(picture(1, ONE), WORDS, stages=DENSE)
+    assert not maps["bolt"].any(), "a flat map shows nothing"
+    np.testing.assert_allclose(maps["nut"], [[0, 1], [0.5, 0]])
+
+
+def test_heat_maps_without_dense_features_are_refused(make, picture):
+    finding, stages, _ = make()
+    with pytest.raises(InvalidInput, match="MASKWRIGHT_DENSE"):
+        finding.heat_maps(picture(1, ONE), WORDS)
+    assert stages.loaded == []

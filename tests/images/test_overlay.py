@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskwright.images import draw_overlay, label_colours
+from maskwright.images.overlay import draw_heat
 from maskwright.masks import Mask
 
 GREY = np.full((240, 320, 3), 128, dtype=np.uint8)
@@ -56,3 +57,15 @@ def test_masks_at_the_border_empty_full_and_tiny_are_drawn():
     for mask in (Mask.empty(size), Mask.full(size), Mask.from_box((6, 4, 7, 5), size)):
         assert draw_overlay(pixels, [(mask, "x", 1.0)]).shape == (5, 7, 3)
     assert not draw_overlay(pixels, [(Mask.empty(size), "x", 1.0)]).any()
+
+
+def test_heat_is_red_where_a_map_is_high_and_blue_where_it_is_low_and_the_image_shows_through():
+    heat = np.zeros((4, 8), dtype=np.float32)
+    heat[:, 4:] = 1
+    pixels = GREY.copy()
+    pixels[100:110] = 255
+    drawn = draw_heat(pixels, heat).astype(int)
+    assert drawn.shape == GREY.shape
+    assert (drawn[:, 260:, 0] > drawn[:, 260:, 2]).all()
+    assert (drawn[:, :60, 2] > drawn[:, :60, 0]).all()
+    assert (drawn[105] > drawn[50]).all()

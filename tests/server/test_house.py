@@ -23,7 +23,8 @@ FLOORS = {
     "learn": 3, "export": 3,
     "cli": 4, "cli_doctor": 4, "cli_evaluate": 4, "cli_evaluate_semantic": 4, "cli_export": 4,
     "cli_export_report": 4, "cli_export_sources": 4,
-    "cli_images": 4, "cli_import": 4, "cli_models": 4, "cli_precompute": 4, "cli_rounds": 4, "cli_simulate": 4,
+    "cli_images": 4, "cli_import": 4, "cli_models": 4, "cli_preannotate": 4, "cli_precompute": 4,
+    "cli_rounds": 4, "cli_simulate": 4,
     "cli_snapshot": 4, "cli_store": 4, "cli_suggest": 4, "cli_train": 4, "cli_train_base": 4, "cli_worker": 4,
     "doctor": 4, "server": 4, "scale": 4,
 }  # fmt: skip

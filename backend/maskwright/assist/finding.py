@@ -1,4 +1,4 @@
-"""What words name and what looks like an example, found with the models that an assistant has."""
+"""What words name and what looks like an example, found or shown with the models that an assistant has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.assist.discovery import SeesObjects
 from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.everything import Encode
@@ -22,6 +26,9 @@ from maskwright.assist.text4seg import finder_by_text
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
+from maskwright.labels import LabelSet
+from maskwright.models.dense.pooling import heat_maps
+from maskwright.models.dense.region_classes import knows_words, shown_where
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import ImageEmbedding, LanguageModel, Message, RegionClassifier, Segmenter
 from maskwright.models.text4seg import TextSegmenter
@@ -173,6 +180,33 @@ class Finding:
             proposals=lambda propose: self._seen.once(image.pixels, ("proposals", segmenter.version), propose),
         )
         return Similar(found.regions, (*missing, *found.warnings))
+
+    def heat_maps(
+        self, image: Image, labels: LabelSet, *, stages: ProjectStages = NO_STAGES
+    ) -> dict[str, NDArray[np.float32]]:
+        """Where the dense features see each class; of features without words, where they attend, as ``attention``.
+
+        Each map is stretched by itself: it says where a class is rather than elsewhere, not whether it is there.
+
+        Args:
+            image: The image.
+            labels: Classes to show.
+            stages: What the project says of the models.
+
+        Returns:
+            By name (h, w) float32 in [0, 1] on a grid laid over the image.
+
+        Raises:
+            InvalidInput: If no dense features are set, or they know neither words nor where to attend.
+            ModelUnavailable: If they cannot be had.
+        """
+        if self._stager.uri("dense", stages) == "none":
+            raise InvalidInput("heat maps need dense features; set MASKWRIGHT_DENSE, such as gem: and a CLIP model")
+        dense = self._part("dense", stages)
+        if not knows_words(dense) and isinstance(dense, SeesObjects):
+            return {"attention": heat_maps(dense.attention(image.pixels)[..., None])[..., 0]}
+        maps = heat_maps(shown_where(dense, image.pixels, [item.phrases for item in labels]))
+        return {name: maps[..., column] for column, name in enumerate(labels.names)}
 
     def _finder(
         self, image: Image, model: str | None, stages: ProjectStages, prompts: PromptSet, described: bool

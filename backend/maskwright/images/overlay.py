@@ -77,6 +77,23 @@ def draw_overlay(
     return np.array(picture)
 
 
+def draw_heat(image_pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay a map over its image: blue where it is low, over green and yellow to red where it is high.
+
+    Args:
+        image_pixels: (H, W, 3) uint8 RGB.
+        heat: (h, w) in [0, 1], on a grid laid over the whole image; enlarged bilinearly.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    height, width = image_pixels.shape[:2]
+    grey = cv2.resize(np.rint(heat * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    colours = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    mixed: NDArray[np.uint8] = cv2.addWeighted(image_pixels, 0.5, colours, 0.5, 0)
+    return mixed
+
+
 def _tint(canvas: NDArray[np.uint8], mask: Mask, colour: Colour, line: int) -> None:
     x0, y0, x1, y1 = (round(v) for v in mask.box)
     inside = mask.crop_array(x0, y0, x1, y1)
