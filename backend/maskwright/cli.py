@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from maskwright import (
+    cli_answers,
     cli_doctor,
     cli_evaluate,
     cli_export,
@@ -97,6 +98,7 @@ cli_train.register(app)
 cli_train_base.register(app)
 cli_worker.register(app)
 cli_models.register(app)
+cli_answers.register(app)
 cli_suggest.register(app)
 cli_doctor.register(app)
 

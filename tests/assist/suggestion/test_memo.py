@@ -8,6 +8,8 @@ import pytest
 from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelSet
+from maskwright.models.language.answers_cache import AnswersCache, CachedModel
+from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.prompt_sets import PromptSet
 
 LABELS = LabelSet.of(["background", "dog", "traffic light"])
@@ -43,33 +45,39 @@ def test_nobody_to_ask_and_nothing_to_choose_from_is_none(scripted):
     assert language.asked == []
 
 
-def test_another_list_question_or_model_is_another_entry(scripted):
+def test_another_list_question_or_model_is_asked_again(scripted):
     memo, language, newer = PhraseMemo(), scripted({"label": "dog"}), scripted({"label": None})
     newer.version = "scripted-2"
     memo.label("puppy", LABELS, language, PROMPTS)
     assert memo.label("puppy", LABELS, newer, PROMPTS) is None
     memo.label("puppy", LabelSet.of(["dog"]), language, PROMPTS)
     memo.label("puppy", LABELS, language, PromptSet("driving"))
-    entries = memo.entries()
-    assert len(entries) == len({(one.labels, one.prompts, one.language) for one in entries}) == 4
-    assert {(one.phrase, one.label) for one in entries} == {("puppy", "dog"), ("puppy", None)}
+    assert len(language.asked) == 3
 
 
-def test_a_person_can_see_and_delete_an_answer(scripted):
+def test_an_answer_that_a_person_deletes_is_asked_for_anew_by_whatever_process(scripted, tmp_path):
     answers = iter([{"label": "traffic light"}, {"label": "dog"}])
     memo, language = PhraseMemo(), scripted(lambda data: next(answers))
-    assert memo.label("puppy", LABELS, language, PROMPTS) == "traffic light"
-    assert memo.forget("The Puppy") == 1
-    assert memo.entries() == []
-    assert memo.label("puppy", LABELS, language, PROMPTS) == "dog"
-    assert memo.forget("cat") == 0
+    kept = CachedModel(language, AnswersCache(tmp_path, 10_000))
+
+    def label():
+        return memo.label("puppy", LABELS, BudgetedModel(kept, Budget("image 1")), PROMPTS)
+
+    assert [label(), label()] == ["traffic light"] * 2
+    elsewhere = AnswersCache(tmp_path, 10_000)
+    (one,) = elsewhere.answers()
+    assert (one.model, one.answer) == ("scripted-1", {"label": "traffic light"})
+    assert '"puppy"' in one.question
+    assert elsewhere.forget(one.key)
+    assert [label(), label()] == ["dog"] * 2
+    assert len(language.asked) == 2
 
 
 def test_it_is_bounded_and_keeps_what_is_used(scripted):
     memo, language = PhraseMemo(2), scripted({"label": "dog"})
-    for word in ("puppy", "hound", "puppy", "poodle"):
+    for word in ("puppy", "hound", "puppy", "poodle", "puppy", "hound"):
         memo.label(word, LABELS, language, PROMPTS)
-    assert [one.phrase for one in memo.entries()] == ["poodle", "puppy"]
+    assert [one["phrase"] for one in language.asked] == ["puppy", "hound", "poodle", "hound"]
     with pytest.raises(InvalidInput, match="at least 1"):
         PhraseMemo(0)
 
@@ -109,14 +117,3 @@ def test_a_failure_is_not_remembered_and_does_not_become_anothers(scripted):
         with pytest.raises(ModelUnavailable, match="image 1"):
             first.result(20)
     assert memo.label("puppy", LABELS, poor, PROMPTS) == "dog"
-
-
-def test_an_answer_that_is_forgotten_on_its_way_is_not_remembered(scripted):
-    memo = PhraseMemo()
-
-    def answer(data):
-        memo.forget("puppy")
-        return {"label": "traffic light"}
-
-    memo.label("puppy", LABELS, scripted(answer), PROMPTS)
-    assert memo.entries() == []

@@ -1,9 +1,13 @@
 """The same question is asked once; the folder stays within its bound; damage is no answer."""
 
+import json
 import os
 
 import pytest
+from typer.testing import CliRunner
 
+from maskwright.cli import app
+from maskwright.errors import MaskwrightError, NotFound
 from maskwright.models.language.answers_cache import AnswersCache, CachedModel
 from maskwright.models.language.budget import Budget
 from maskwright.models.protocols import Message
@@ -56,7 +60,7 @@ def test_a_cached_answer_is_free_even_of_a_spent_budget(cache):
     assert budget.spent.requests == 0
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"n": ', b"[1]", b'{"n": "one"}', b"\xff", b"[" * 9999])
+@pytest.mark.parametrize("damage", [b"", b'{"n": ', b"[1]", b"{}", b'{"answer": {"n": "one"}}', b"\xff", b"[" * 9999])
 def test_a_damaged_answer_is_asked_for_again(cache, tmp_path, damage):
     model = CachedModel(Counting(), cache)
     model.answer(ASKED, SCHEMA)
@@ -67,16 +71,16 @@ def test_a_damaged_answer_is_asked_for_again(cache, tmp_path, damage):
 
 
 def test_the_least_recently_used_leave(tmp_path):
-    cache = AnswersCache(tmp_path, 100)
+    cache = AnswersCache(tmp_path, 300)
     for position in range(5):
-        cache.put(f"{position:032x}", {"n": 10_000_000_000 + position})  # 18 bytes each
+        cache.put(f"{position:032x}", {"n": 10_000_000_000 + position})  # 58 bytes each
         os.utime(tmp_path / f"{position:032x}.json", ns=(position, position))
     assert cache.get(f"{0:032x}", SCHEMA)
     cache.put(f"{5:032x}", {"n": 10_000_000_005})
     kept = {int(path.stem, 16) for path in tmp_path.glob("*.json")}
     assert {0, 5} <= kept
     assert 1 not in kept
-    assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 100
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.json")) <= 300
 
 
 def test_nothing_is_kept_where_nothing_may_be(tmp_path):
@@ -105,3 +109,45 @@ def test_without_room_nothing_is_read_either(tmp_path):
     AnswersCache(tmp_path, 1000).put("0" * 32, {"label": "dog"})
     assert AnswersCache(tmp_path, 1000).get("0" * 32, schema) == {"label": "dog"}
     assert AnswersCache(tmp_path, 0).get("0" * 32, schema) is None
+
+
+def test_people_see_what_was_answered_to_what_and_delete_one_answer(cache, tmp_path):
+    model = CachedModel(Counting(), cache)
+    model.answer(ASKED, SCHEMA)
+    model.answer([Message("user", "what is it?")], SCHEMA)
+    (tmp_path / "language" / ("f" * 32 + ".json")).write_text("damaged")
+    last, first = cache.answers()
+    assert (last.model, last.question, last.answer) == ("counting-1", "what is it?", {"n": 2})
+    assert first.question == "u"
+    assert cache.forget(last.key)
+    assert [one.key for one in cache.answers()] == [first.key]
+    assert model.answer([Message("user", "what is it?")], SCHEMA) == {"n": 3}
+    assert not cache.forget("0" * 32)
+    assert not cache.forget("../../secret")
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASKWRIGHT_HOME", str(tmp_path))
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, ["answers", *arguments])
+        if isinstance(result.exception, MaskwrightError):
+            raise result.exception
+        return result.stdout
+
+    return call
+
+
+def test_answers_are_listed_and_deleted_by_a_command(command, cache):
+    assert "no answer is kept" in command("list")
+    CachedModel(Counting(), cache).answer([Message("user", "a  puppy\n")], SCHEMA)
+    said = command("list", "PUPPY")
+    assert "a puppy" in said
+    assert '{"n": 1}' in said
+    assert "no answer is kept that holds these words" in command("list", "cat")
+    (told,) = json.loads(command("list", "--json"))
+    assert "deleted: 1" in command("forget", told["key"])
+    with pytest.raises(NotFound, match="no answer is kept under"):
+        command("forget", told["key"])

@@ -1,16 +1,16 @@
-"""Which class a detector's phrase means, asked once and remembered for all images, as long as a person agrees."""
+"""Which class a detector's phrase means, asked once for all images, as long as a person agrees."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from maskwright.assist.suggestion.names import ClassNames, plain
 from maskwright.errors import InvalidInput
 from maskwright.labels import LabelSet
+from maskwright.models.language.answers_cache import KeepsAnswers
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import LanguageModel
 
@@ -24,33 +24,15 @@ class _Key(NamedTuple):
     language: str
 
 
-@dataclass(frozen=True)
-class MemoEntry:
-    """What was answered once.
-
-    Attributes:
-        phrase: A detector's words, plain.
-        label: The class, or None where it is none of them.
-        labels: Hash of the label set that was chosen from.
-        prompts: Version of the question.
-        language: Version of the language model.
-    """
-
-    phrase: str
-    label: str | None
-    labels: str
-    prompts: str
-    language: str
-
-
 class PhraseMemo:
-    """The post-refinement of phrases, remembered. Safe under threads; one per process, in memory only.
+    """The post-refinement of phrases, each asked once. Safe under threads; one per process.
 
-    A wrong answer would spoil every later image, so entries end with the label set, the question and the model that
-    they are of, and a person can see and delete them.
+    A wrong answer would spoil every later image, so answers end with the label set, the question and the model that
+    they are of. Those of a model that keeps its answers are remembered there and nowhere else, so that what a person
+    deletes is gone (``maskwright answers``); those of others are remembered in memory.
 
     Args:
-        size: Most entries; the least recently used leave.
+        size: Most phrases in memory; the least recently used leave.
 
     Raises:
         InvalidInput: If ``size`` is below 1.
@@ -95,6 +77,7 @@ class PhraseMemo:
             meant = names.find(said) if isinstance(said, str) else None
             return None if meant is None else meant.name
 
+        is_kept = isinstance(language, KeepsAnswers) and language.keeps_answers
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -106,50 +89,25 @@ class PhraseMemo:
         if others is not None:
             if others.exception() is None:
                 return others.result()
-            answer = ask()
-            self._remember(key, answer)
-            return answer
+            return self._remembered(key, ask(), is_kept)
         try:
             answer = ask()
         except BaseException as error:
             with self._lock:
-                if self._asked.get(key) is mine:
-                    del self._asked[key]
+                del self._asked[key]
             mine.set_exception(error)
             raise
-        self._remember(key, answer, mine)
+        self._remembered(key, answer, is_kept)
+        with self._lock:
+            del self._asked[key]
         mine.set_result(answer)
         return answer
 
-    def forget(self, phrase: str) -> int:
-        """Delete what is remembered of a phrase, for every label set, question and model; returns how many there were.
-
-        An answer that is on its way is not remembered either.
-        """
-        cleaned = plain(phrase)
-        with self._lock:
-            gone = [key for key in self._known if key.phrase == cleaned]
-            for key in gone:
-                del self._known[key]
-            for key in [key for key in self._asked if key.phrase == cleaned]:
-                del self._asked[key]
-        return len(gone)
-
-    def entries(self) -> list[MemoEntry]:
-        """Everything that is remembered, the most recently used first."""
-        with self._lock:
-            return [
-                MemoEntry(key.phrase, label, key.labels, key.prompts, key.language)
-                for key, label in reversed(self._known.items())
-            ]
-
-    def _remember(self, key: _Key, label: str | None, flight: Future[str | None] | None = None) -> None:
-        with self._lock:
-            if flight is not None:
-                if self._asked.get(key) is not flight:
-                    return  # forgotten meanwhile
-                del self._asked[key]
-            self._known[key] = label
-            self._known.move_to_end(key)
-            while len(self._known) > self._size:
-                self._known.popitem(last=False)
+    def _remembered(self, key: _Key, answer: str | None, is_kept: bool) -> str | None:
+        if not is_kept:
+            with self._lock:
+                self._known[key] = answer
+                self._known.move_to_end(key)
+                while len(self._known) > self._size:
+                    self._known.popitem(last=False)
+        return answer

@@ -1,4 +1,4 @@
-"""Answers of language models kept on disk, addressed by what was asked of whom."""
+"""Answers of language models kept on disk, addressed by what was asked of whom; people can see and delete them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from maskwright.errors import InvalidInput
 from maskwright.models.language.budget import Budget, Metered
@@ -22,6 +25,27 @@ _log = logging.getLogger(__name__)
 _FOLDER = "language"
 _ROOM_MADE = 0.1
 """Share of the bound that is freed when it is met, so that the folder is not listed at every answer."""
+_KEY = re.compile(r"[0-9a-f]{32}")
+_LONGEST_QUESTION = 2000
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer as a person sees it.
+
+    Attributes:
+        key: 32 hex digits that change with the model's version, the question and its schema.
+        used: When it was given last.
+        model: Version of the model.
+        question: The last words of what was asked; pictures are not kept.
+        answer: The answer.
+    """
+
+    key: str
+    used: datetime
+    model: str
+    question: str
+    answer: Mapping[str, Any]
 
 
 class AnswersCache:
@@ -40,6 +64,11 @@ class AnswersCache:
         self._lock = threading.Lock()
         self._is_writable = True
 
+    @property
+    def keeps(self) -> bool:
+        """Whether there is room for any answer, and it can be written."""
+        return self._max_bytes > 0 and self._is_writable
+
     @staticmethod
     def key(version: str, messages: Sequence[Message], schema: Mapping[str, Any]) -> str:
         """32 hex digits that change with the model's version, any message or picture, and the schema."""
@@ -55,15 +84,23 @@ class AnswersCache:
         if not self._max_bytes:
             return None
         try:
-            value = json.loads(path.read_bytes())
+            value = json.loads(path.read_bytes())["answer"]
             os.utime(path)
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return value if isinstance(value, dict) and find_fault(value, schema) is None else None
 
-    def put(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Keep an answer; where the folder cannot be written this is logged once, and nothing is kept."""
-        data = json.dumps(answer, ensure_ascii=False).encode()
+    def put(self, key: str, answer: Mapping[str, Any], *, model: str = "", question: str = "") -> None:
+        """Keep an answer; where the folder cannot be written this is logged once, and nothing is kept.
+
+        Args:
+            key: From ``key``.
+            answer: The answer.
+            model: Version of who gave it, for people.
+            question: What was asked, for people.
+        """
+        document = {"model": model, "question": question[-_LONGEST_QUESTION:], "answer": answer}
+        data = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
         if len(data) > self._max_bytes or not self._is_writable:
             return
         try:
@@ -73,6 +110,23 @@ class AnswersCache:
         except (InvalidInput, OSError) as error:
             self._is_writable = False
             _log.warning("answers of language models are not kept: %s", error)
+
+    def answers(self) -> Iterator[KeptAnswer]:
+        """All answers, the one that was used last first."""
+        for used, _, path in sorted(self._entries(), reverse=True):
+            try:
+                document = json.loads(path.read_bytes())
+                model, question, answer = document["model"], document["question"], document["answer"]
+            except (OSError, ValueError, LookupError, TypeError, RecursionError):
+                continue  # another process made room, or it is damaged
+            yield KeptAnswer(path.stem, datetime.fromtimestamp(used / 1e9, UTC), model, question, answer)
+
+    def forget(self, key: str) -> bool:
+        """Delete an answer, so that the next question is asked anew, by whatever process; whether there was one."""
+        if not _KEY.fullmatch(key) or not self._path(key).is_file():
+            return False
+        self._path(key).unlink(missing_ok=True)
+        return True
 
     def clear(self) -> int:
         """Delete every answer, since answers may tell what erased images showed; returns how many there were."""
@@ -117,6 +171,16 @@ def kept_answers(settings: Settings) -> AnswersCache:
     return AnswersCache(settings.home / _FOLDER, settings.language_cache_bytes)
 
 
+@runtime_checkable
+class KeepsAnswers(Protocol):
+    """A language model that may keep its answers where people can delete them."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 class CachedModel:
     """A language model that is asked the same only once.
 
@@ -131,6 +195,11 @@ class CachedModel:
     def __init__(self, model: LanguageModel, cache: AnswersCache) -> None:
         self.name, self.version = model.name, model.version
         self.model, self._cache = model, cache
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether there is room for them."""
+        return self._cache.keeps
 
     def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
         """An object valid under ``schema``.
@@ -156,5 +225,6 @@ class CachedModel:
             made = self.model.ask(messages, schema, budgets)
         else:
             made = self.model.answer(messages, schema)
-        self._cache.put(key, made)
+        asked = next((message.content for message in reversed(messages) if message.role == "user"), "")
+        self._cache.put(key, made, model=self.version, question=asked)
         return made

@@ -146,12 +146,13 @@ class BudgetedModel:
         budgets: Checked and charged; they count the questions that stay without an answer.
 
     Attributes:
-        model: The one that is asked.
+        keeps_answers: Whether the model keeps its answers itself; see ``answers_cache.KeepsAnswers``.
     """
 
     def __init__(self, model: LanguageModel, *budgets: Budget) -> None:
         self.name, self.version = model.name, model.version
-        self.model, self._budgets = model, budgets
+        self._model, self._budgets = model, budgets
+        self.keeps_answers = bool(getattr(model, "keeps_answers", False))
 
     def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
         """An object valid under ``schema``.
@@ -167,13 +168,13 @@ class BudgetedModel:
             raise
 
     def _answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(self.model, Metered):
-            return self.model.ask(messages, schema, self._budgets)
+        if isinstance(self._model, Metered):
+            return self._model.ask(messages, schema, self._budgets)
         for budget in self._budgets:
             budget.check()
         started = time.monotonic()
         try:
-            return self.model.answer(messages, schema)
+            return self._model.answer(messages, schema)
         finally:
             for budget in self._budgets:
                 budget.charge(Usage(), time.monotonic() - started)
