@@ -18,6 +18,7 @@ from maskwright.errors import InvalidInput, MaskwrightError
 if TYPE_CHECKING:
     from maskwright.assist.assistant import Assistant
     from maskwright.assist.preannotate import Preannotation
+    from maskwright.export import records as export
     from maskwright.images import Image
     from maskwright.labels import LabelSet
 
@@ -160,20 +161,22 @@ def _write_coco(out: Path, labels: LabelSet, items: Iterator[Item], areas: tuple
 def _write_panoptic(out: Path, labels: LabelSet, items: Iterator[Item], areas: tuple[str, ...] | None) -> None:
     from maskwright.assist.suggestion.countable import countable_classes
     from maskwright.export.formats.panoptic import PanopticFormat
-    from maskwright.export.image_dataset import ImageDatasetWriter
 
     countable, _ = countable_classes(labels.classes, areas)
     stuff = frozenset(name for name, is_thing in zip(labels.names, countable, strict=True) if not is_thing)
-    with ImageDatasetWriter(out, PanopticFormat(stuff), labels, _DESCRIPTION) as writer:
-        for name, size, found in items:
-            writer.add(name, size, found.regions)
+    _write_folder(out, PanopticFormat(stuff), labels, items)
 
 
 def _write_png(out: Path, labels: LabelSet, items: Iterator[Item], areas: tuple[str, ...] | None) -> None:
     from maskwright.export.formats.png import PngFormat
+
+    _write_folder(out, PngFormat(), labels, items)
+
+
+def _write_folder(out: Path, form: export.Format, labels: LabelSet, items: Iterator[Item]) -> None:
     from maskwright.export.image_dataset import ImageDatasetWriter
 
-    with ImageDatasetWriter(out, PngFormat(), labels, _DESCRIPTION) as writer:
+    with ImageDatasetWriter(out, form, labels, _DESCRIPTION) as writer:
         for name, size, found in items:
             writer.add(name, size, found.regions)
 

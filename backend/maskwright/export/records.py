@@ -120,8 +120,10 @@ class Format(Protocol):
     somebody else are found before the work begins; ``copies_images``, False where images go along on request only.
     """
 
-    name: str
-    wants_image: bool
+    @property
+    def name(self) -> str: ...
+    @property
+    def wants_image(self) -> bool: ...
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """Write one image; a pure function.
