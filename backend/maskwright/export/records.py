@@ -121,9 +121,14 @@ class Format(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """See above."""
+        ...
+
     @property
-    def wants_image(self) -> bool: ...
+    def wants_image(self) -> bool:
+        """See above."""
+        ...
 
     def render(self, record: ImageRecord, dataset: Dataset, image: bytes | None) -> Rendered:
         """Write one image; a pure function.
