@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from maskwright.assist.encoding import EmbeddingService
 from maskwright.assist.fewshot import Support
 from maskwright.assist.finding import LEARNT_BYTES, Finding, Wanted
 from maskwright.assist.suggestion.stager import ProjectStages, Stager
+from maskwright.assist.suggestion.values import StageOptions
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
+from maskwright.models.language.budget import Usage
 from maskwright.models.protocols import Detections
 from maskwright.models.stages import Stages
 from maskwright.settings import Settings
@@ -110,6 +113,31 @@ def test_a_language_model_that_cannot_be_had_leaves_the_phrase_a_name_and_says_w
     found = finding.by_words(picture(1, ONE), [Wanted("what you would turn first", "Bolt")], stages=DETECTOR)
     assert not found.regions
     assert "weights of hf:a/b are not on this machine" in found.reasons[0]
+
+
+def test_what_phrases_cost_is_bounded_as_what_images_cost(make, picture, scripted):
+    class Metered:
+        name = version = "metered"
+
+        def __init__(self):
+            self.asked = 0
+
+        def ask(self, messages, schema, budgets=()):
+            for budget in budgets:
+                budget.check()
+                budget.charge(Usage(100, 10), 0.1)
+            self.asked += 1
+            return {"regions": []}
+
+        answer = ask
+
+    language = Metered()
+    finding, _, _ = make(detector=Boxes(), language=language)
+    wanted = [Wanted(f"what you would turn {when}", "Bolt") for when in ("first", "then", "last")]
+    stages = replace(DETECTOR, options=StageOptions(language_tokens=200))
+    found = finding.by_words(picture(1, ONE, TWO), wanted, stages=stages)
+    assert language.asked == 2
+    assert any("220 of 200 tokens" in reason for reason in found.reasons)
 
 
 def test_a_picture_is_described_by_a_language_model_or_not_at_all(make, picture):

@@ -29,6 +29,7 @@ from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
 from maskwright.models.dense.pooling import heat_maps
 from maskwright.models.dense.region_classes import knows_words, shown_where
+from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import ImageEmbedding, LanguageModel, Message, RegionClassifier, Segmenter
 from maskwright.models.text4seg import TextSegmenter
@@ -259,7 +260,12 @@ class _WhenAsked:
         self._load = load
 
     def answer(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
-        return self._load().answer(messages, schema)
+        return self.ask(messages, schema)
+
+    def ask(
+        self, messages: Sequence[Message], schema: Mapping[str, Any], budgets: Sequence[Budget] = ()
+    ) -> dict[str, Any]:
+        return BudgetedModel(self._load(), *budgets).answer(messages, schema)
 
 
 def _signature(supports: Sequence[Support]) -> Hashable:
