@@ -24,6 +24,7 @@ from maskwright_label_studio.modes import is_reviewed
 from maskwright_label_studio.pace import Pace
 from maskwright_label_studio.queue_looks import CONFIDENCE
 from maskwright_label_studio.queue_pass import Place
+from maskwright_label_studio.queue_rows import was_degraded
 from maskwright_label_studio.remarks import without_remarks
 from maskwright_label_studio.tasks import Task
 
@@ -98,6 +99,7 @@ class MachineAnnotator:
         return (
             row.model_version == self._version
             and row.score is not None
+            and not was_degraded(row)
             and CONFIDENCE in row.signals
             and self._place.mode.is_sure(row.signals[CONFIDENCE])
             and str(row.task_number) not in self._done

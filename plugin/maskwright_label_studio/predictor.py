@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from maskwright.assist.assistant import Priority
-from maskwright.assist.preannotate import Preannotation, PreannotationOptions
+from maskwright.assist.preannotate import PreannotationOptions
 from maskwright.assist.services import Services
 from maskwright.assist.suggestion.stager import PARTS, ProjectStages
 from maskwright.errors import InvalidInput
@@ -21,29 +21,13 @@ from maskwright_label_studio.config import LabelingConfig, Output
 from maskwright_label_studio.context import PromptGroup, prompt_group
 from maskwright_label_studio.corrected import CorrectedExamples
 from maskwright_label_studio.options import ProjectOptions
+from maskwright_label_studio.pages import Page, degraded_version, is_degraded
 from maskwright_label_studio.phrases import PhraseAnswers
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.remarks import remarks_item, with_remark
 from maskwright_label_studio.results import as_score, region_to_result
 from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.tasks import PredictRequest, Task
-
-
-@dataclass(frozen=True, eq=False)
-class Page:
-    """One image of a task.
-
-    Attributes:
-        image_name: Name of its tag in the labelling configuration.
-        item_index: Its place in the tag's list, or None where the tag holds one image.
-        image: The image.
-        found: What is proposed for it.
-    """
-
-    image_name: str
-    item_index: int | None
-    image: Image
-    found: Preannotation
 
 
 def everything(project: Project) -> Callable[[Region], bool]:
@@ -142,7 +126,9 @@ class Predictor:
     ) -> dict[str, Any]:
         """Pre-annotate every image of a task.
 
-        Its score is the lowest of its images', since one doubtful page makes a task worth a look.
+        Its score is the lowest of its images', since one doubtful page makes a task worth a look. Where a language
+        model gave no answer its version is ``degraded_version``, so that Label Studio asks again some minutes later,
+        when the task is opened or predictions are retrieved.
 
         Args:
             task: The task.
@@ -223,7 +209,10 @@ class Predictor:
                 result += with_remark(items, region, page.found.suggestions)
             result += remarks_item(page.found, config, page.image_name, page.item_index)
         score = min((as_score(page.found.score) for page in pages), default=0.0)
-        return {"result": result, "score": score, "model_version": self.version(config, options)}
+        version = self.version(config, options)
+        if is_degraded(pages):
+            version = degraded_version(version)
+        return {"result": result, "score": score, "model_version": version}
 
     def image(self, project: Project, task: Task, source: str) -> Image:
         """One image of a task, fetched and decoded at most once at a time."""

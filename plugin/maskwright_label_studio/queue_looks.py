@@ -18,7 +18,8 @@ from maskwright.models.protocols import ImageEmbedding
 from maskwright_label_studio.config import LabelingConfig
 from maskwright_label_studio.modes import Mode
 from maskwright_label_studio.pace import Pace
-from maskwright_label_studio.predictor import Page, Predictor
+from maskwright_label_studio.pages import Page
+from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.tasks import Task
 

@@ -8,6 +8,7 @@ service, so that its queue is never empty; old predictions stay stored. Then the
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -28,10 +29,11 @@ from maskwright_label_studio.connect import connection_credentials
 from maskwright_label_studio.labelled import LabelledFeatures
 from maskwright_label_studio.modes import Mode
 from maskwright_label_studio.pace import Pace
-from maskwright_label_studio.predictor import Page, Predictor
+from maskwright_label_studio.pages import Page, is_degraded
+from maskwright_label_studio.predictor import Predictor
 from maskwright_label_studio.projects import Project
 from maskwright_label_studio.queue_looks import TaskLooker
-from maskwright_label_studio.queue_rows import Rows
+from maskwright_label_studio.queue_rows import Rows, was_degraded
 from maskwright_label_studio.queue_tasks import (
     follow_version,
     labelled_tasks,
@@ -89,6 +91,7 @@ class PassReport:
         follows: Whether the project shows the version in service, so that the order is followed.
         listing_s: Seconds that Label Studio took to list the tasks.
         scores: By task, the next first.
+        again_at: When a prediction is to be made again that a language model gave no answer for, as ``time.time``.
     """
 
     waiting: int = 0
@@ -99,6 +102,7 @@ class PassReport:
     follows: bool = False
     listing_s: float = 0.0
     scores: dict[int, float] = field(default_factory=dict, repr=False)
+    again_at: float = math.inf
 
 
 class QueuePass:
@@ -128,6 +132,7 @@ class QueuePass:
         self._rows = Rows(self._version, self._segmenter.embedding_version, place.mode.signature)
         self._known: dict[int, Priority] = {}
         self._predictions: dict[int, Mapping[str, Any]] = {}
+        self._degraded: set[int] = set()
         self.report = PassReport()
 
     def run(self) -> PassReport:
@@ -161,6 +166,7 @@ class QueuePass:
         self._rescore(scores)
         self._follow()
         self.report.scores = scores
+        self.report.again_at = min(map(self._rows.again_at, self._known.values()), default=math.inf)
         return self.report
 
     def _queue(self, waiting: Mapping[int, Task], labelled: Mapping[int, Task]) -> Queue:
@@ -208,7 +214,7 @@ class QueuePass:
             if look.error is not None:
                 raise look.error
             pages = look.result or []
-            known = None if row is None else self._rows.image(row)
+            known = None if row is None or was_degraded(row) else self._rows.image(row)
             found = self._looker.measured(queue, str(number), pages, known)
         except (Cancelled, ModelUnavailable):
             raise
@@ -221,7 +227,10 @@ class QueuePass:
             log.exception("task %s has no place in the queue", number)
             self._fail(number)
             return
-        self._predictions[number] = self._looker.prediction(pages)
+        # A degraded one is shown all the same, until a later pass makes it again.
+        self._predictions[number] = {**self._looker.prediction(pages), "model_version": self._version}
+        if is_degraded(pages):
+            self._degraded.add(number)
         self._keep(self._rows.measured(number, found, queue, row))
         self.report.measured += 1
 
@@ -246,11 +255,10 @@ class QueuePass:
             self._pace.check()
             prediction = {**self._predictions.pop(number), "score": scores[number]}
             row, place = self._known[number], self._place
+            other = self._rows.shows_other(row) or was_degraded(row)
             with _one_task(number):
-                if put_prediction(
-                    place.client, place.number, number, prediction, regions_too=self._rows.shows_other(row)
-                ):
-                    self._keep(self._rows.stored(row, scores[number]))
+                if put_prediction(place.client, place.number, number, prediction, regions_too=other):
+                    self._keep(self._rows.stored(row, scores[number], degraded=number in self._degraded))
                     self.report.stored += 1
                     if self.report.stored == BATCH:
                         self._follow()

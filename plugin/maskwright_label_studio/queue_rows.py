@@ -2,11 +2,14 @@
 
 Beside the effort a row keeps under which conditions it holds: a signal that says nothing of an image is not stored, so
 the names of all that were measured are; a vector is comparable only with those of its encoder; and a stored prediction
-shows what the project's mode showed then.
+shows what the project's mode showed then. One that a language model gave no answer for is made again, ever later as
+long as that fails.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,7 +20,11 @@ from maskwright.learn.acquisition.cost import Effort
 from maskwright.learn.queue import Queue, QueueImage
 from maskwright.store.priorities import Priority
 
-_ASKED, _ENCODER, _SHOWN = "signals", "encoder", "shown"
+DEGRADED_REST_S = 600.0
+"""After so long a prediction is made again that a language model gave no answer for; after twice as long the next time,
+and so on."""
+_MOST_DOUBLINGS = 7
+_ASKED, _ENCODER, _SHOWN, _TRIES, _AGAIN = "signals", "encoder", "shown", "degraded", "again_at"
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Rows:
 
     def measured(self, number: int, image: QueueImage, queue: Queue, before: Priority | None) -> Priority:
         """The row of a task that was measured now; without a score, since Label Studio has none yet."""
-        kept = {} if before is None else {key: value for key, value in _about(before).items() if key == _SHOWN}
+        lasting = (_SHOWN, _TRIES)
+        kept = {} if before is None else {key: value for key, value in _about(before).items() if key in lasting}
         about = {**asdict(image.effort or Effort(0)), _ASKED: list(queue.signals), _ENCODER: self.encoder}
         same_version = before is not None and before.model_version == self.version
         return Priority(
@@ -48,15 +56,32 @@ class Rows:
             self.version,
         )
 
-    def stored(self, row: Priority, score: float) -> Priority:
-        """The row of a task whose prediction is stored with that score, and shows what is shown now."""
-        return replace(row, score=score, effort={**_about(row), _SHOWN: self.shown})
+    def stored(self, row: Priority, score: float, *, degraded: bool = False) -> Priority:
+        """The row of a task whose prediction is stored with that score, and shows what is shown now.
+
+        Args:
+            row: The task's.
+            score: The prediction's.
+            degraded: Whether a language model gave no answer for it.
+        """
+        about = {**_about(row), _SHOWN: self.shown}
+        tries = int(about.pop(_TRIES, 0))
+        about.pop(_AGAIN, None)
+        if degraded:
+            about |= {_TRIES: tries + 1, _AGAIN: time.time() + DEGRADED_REST_S * 2 ** min(tries, _MOST_DOUBLINGS)}
+        return replace(row, score=score, effort=about)
+
+    def again_at(self, row: Priority | None) -> float:
+        """When a stored prediction is to be made again, as ``time.time``; infinite where it is as it should be."""
+        if row is None or row.model_version != self.version:
+            return math.inf
+        return float(_about(row).get(_AGAIN, math.inf))
 
     def is_stored(self, row: Priority | None) -> bool:
         """Whether Label Studio has this version's prediction of a task, as it should be but for its score."""
         if row is None or row.model_version != self.version or row.score is None:
             return False
-        return _about(row).get(_SHOWN) == self.shown
+        return _about(row).get(_SHOWN) == self.shown and self.again_at(row) > time.time()
 
     def shows_other(self, row: Priority | None) -> bool:
         """Whether this version's prediction of a task, if there is one, may show other regions than it should."""
@@ -82,6 +107,11 @@ class Rows:
             return False
         image = self.image(row)
         return image.feature is not None and image.effort is not None and set(queue.signals) <= image.signals.keys()
+
+
+def was_degraded(row: Priority) -> bool:
+    """Whether the prediction that is stored is one that a language model gave no answer for."""
+    return _TRIES in _about(row)
 
 
 def _about(row: Priority) -> Mapping[str, Any]:

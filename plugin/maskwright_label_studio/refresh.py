@@ -8,6 +8,7 @@ their tasks are pre-annotated as they are opened, and ordered by plain confidenc
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class QueueRefresher(BehindRequests):
         self._looked: dict[str, float] = {}
         self._next_look = 0.0
         self._seen: dict[str, _Seen] = {}
+        self._again: dict[str, float] = {}
         self._broken: dict[str, dict[int, float]] = {}
         self._rests: dict[str, tuple[ProjectOptions, float]] = {}
         self._numbers: dict[str, float] = {"passes": 0, "measured": 0, "stored": 0, "rescored": 0, "annotated": 0}
@@ -131,12 +133,13 @@ class QueueRefresher(BehindRequests):
         if found is None:
             return None
         place, seen = found
-        if self._seen.get(project.key) == seen:
+        if self._seen.get(project.key) == seen and time.time() < self._again.get(project.key, math.inf):
             return None
         broken = self._broken.setdefault(project.key, {})
         report = QueuePass(self._services, self._predictor, place, pace, broken).run()
         annotated = self._annotate(place, pace) if automatic else 0
         self._rests[project.key] = served.options, time.monotonic() + _SHARE * report.listing_s
+        self._again[project.key] = report.again_at
         self._seen[project.key] = _Seen(seen.parts, seen.predictions + report.stored)
         with self._changed:
             for name in ("measured", "stored", "rescored"):

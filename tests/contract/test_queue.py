@@ -389,6 +389,66 @@ def test_semi_automatic_mode_shows_only_regions_beyond_doubt(room: Room, platfor
     assert back == {task: len(result) for task, result in everything.items()}
 
 
+class Words:
+    """Stands between the assistant and its answers: without words, half of each is missing and marked so."""
+
+    def __init__(self, room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.silent, self.asked, whole = True, 0, room.services.assistant.preannotate
+
+        def preannotate(*about: Any, **more: Any) -> Any:
+            self.asked += 1
+            found = whole(*about, **more)
+            return replace(found, regions=found.regions[:1], is_degraded=True) if self.silent else found
+
+        monkeypatch.setattr(room.services.assistant, "preannotate", preannotate)
+
+
+def test_predictions_without_the_language_model_are_shown_and_made_again_once_it_answers(
+    room: Room, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskwright_label_studio.queue_rows.DEGRADED_REST_S", 0.0)
+    words = Words(room, monkeypatch)
+    room.refresh()
+    before = {p["task"]: p["result"] for p in platform.of(room.version)}
+    assert set(before) == set(platform.images)
+    room.refresh()
+    assert words.asked == 2 * TASKS
+    words.silent = False
+    room.restart()
+    room.refresh()
+    after = {p["task"]: p["result"] for p in platform.of(room.version)}
+    assert len(platform.predictions) == TASKS, "made again in place"
+    assert sum(map(len, after.values())) > sum(map(len, before.values()))
+    room.refresh()
+    assert words.asked == 3 * TASKS, "and then they are whole"
+
+
+def test_a_language_model_that_is_down_for_long_is_tried_ever_less(
+    room: Room, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, now = Words(room, monkeypatch), [1e9]
+    monkeypatch.setattr("maskwright_label_studio.queue_rows.time.time", lambda: now[0])
+    tried = []
+    for minute in range(0, 80, 5):
+        now[0] = 1e9 + 60 * minute
+        before = words.asked
+        room.refresh()
+        if words.asked > before:
+            tried.append(minute)
+    assert tried == [0, 10, 30, 70]
+
+
+def test_the_machine_leaves_tasks_without_the_language_model_to_people(
+    room: Room, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Words(room, monkeypatch)
+    room.trust()
+    room.learn(mode="automatic", accept_threshold=0.0, review_share=0.0)
+    room.refresh()
+    assert platform.of(room.version)
+    assert not platform.annotations
+
+
 def test_strangers_names_of_projects_cost_no_memory(room: Room) -> None:
     modes = Modes(room.services.store, Servers(room.settings, Access(room.settings), ProjectMemory()))
     for number in range(MAX_PROJECTS + 50):

@@ -187,6 +187,23 @@ def test_a_language_model_that_is_down_costs_no_masks_and_says_why(staged, langu
     assert "language model" in caplog.text
 
 
+def test_what_was_made_without_the_language_model_is_made_again_when_label_studio_asks_next(staged, language, payload):
+    http = staged()
+    version, body = connected(http, language, payload, language_seconds=1)
+    language.is_down = True
+    degraded = predicted(http, body)
+    assert degraded["model_version"] != version
+    assert degraded["model_version"].replace("+degraded", "") == version
+    language.is_down = False
+    body["tasks"][0]["predictions"] = [degraded]
+    assert predicted(http, body) == degraded, "the answer of a moment ago"
+    later = staged()
+    again = predicted(later, body)
+    assert again["model_version"] == version
+    body["tasks"][0]["predictions"] = [degraded, again]
+    assert later.post("/predict", json=body).json["results"] == [[]], "what is whole stays"
+
+
 def test_without_a_text_area_only_the_regions_tell(staged, language, payload):
     http = staged()
     _, body = connected(http, language, payload)
