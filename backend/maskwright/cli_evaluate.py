@@ -25,6 +25,7 @@ class Task(StrEnum):
 
     INTERACTIVE = "interactive"
     SEMANTIC = "semantic"
+    PANOPTIC = "panoptic"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +41,7 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and of the intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     task: Annotated[
-        Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes, or the classes of pixels.")
+        Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes, classes of pixels, objects.")
     ] = Task.INTERACTIVE,
     dense: Annotated[
         str | None, typer.Option("--dense", help="Semantic: dense features by URI, in place of pre-annotations.")
@@ -54,6 +55,10 @@ def evaluate(
     train_share: Annotated[
         float, typer.Option("--train-share", min=0, max=0.95, help="Semantic: share of the images to learn from.")
     ] = 0.0,
+    stuff: Annotated[
+        str | None,
+        typer.Option("--stuff", metavar="A,B,...", help="Panoptic: classes nobody counts; else the usual ones."),
+    ] = None,
 ) -> None:
     """Measure a segmenter on true masks: with a box, and clicked on by a simulated annotator, 20 clicks at most.
 
@@ -61,7 +66,11 @@ def evaluate(
 
     With --task semantic: mean IoU and pixel accuracy of what is pre-annotated, or of dense features that are compared
     with descriptors of the classes (LangSeg), then with and without each of its parts.
+
+    With --task panoptic: panoptic quality of objects and areas as 'maskwright preannotate --task panoptic' finds them.
     """
+    if stuff is not None and task is not Task.PANOPTIC:
+        raise InvalidInput("--stuff belongs to --task panoptic")
     if task is Task.SEMANTIC:
         from maskwright.cli_evaluate_semantic import SemanticChoice, evaluate_semantic
         from maskwright.settings import read_settings
@@ -71,6 +80,13 @@ def evaluate(
         return
     if dense or descriptors or language or train_share:
         raise InvalidInput("--dense, --descriptors, --language and --train-share belong to --task semantic")
+    if task is Task.PANOPTIC:
+        from maskwright.cli_evaluate_panoptic import evaluate_panoptic
+        from maskwright.settings import read_settings
+
+        areas = None if stuff is None else tuple(name.strip() for name in stuff.split(","))
+        evaluate_panoptic(coco, images, read_settings(model=model), areas, limit=limit, seed=seed, as_json=as_json)
+        return
     from maskwright.images import ImageLimits
     from maskwright.learn.coco_objects import CocoFile, load_pixels
     from maskwright.learn.interactive import MOST_CLICKS, Outcome, evaluate_image

@@ -93,17 +93,20 @@ def _preannotated(
     chosen: Sequence[TrueImage], labels: LabelSet, settings: Settings, seed: int
 ) -> tuple[str, dict[str, SemanticReport]]:
     from maskwright.assist.assistant import Assistant
+    from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages
+    from maskwright.assist.suggestion.values import StageOptions
     from maskwright.learn.semantic.label_maps import proposed_map
     from maskwright.learn.semantic.report import SemanticTally
 
     limits, tally = _limits(settings), SemanticTally(labels.names)
     assistant = Assistant(settings)
+    stages = ProjectStages(options=StageOptions(output="semantic")) if assistant.is_staged() else NO_STAGES
     try:
         for one in track(chosen, "evaluating"):
             image = one.load(limits)
-            found = assistant.preannotate(image, labels).regions
+            found = assistant.preannotate(image, labels, stages=stages).regions
             tally.add(one.labels, proposed_map(found, labels.names, image.size))
-        return assistant.model_version(labels), {"pre-annotation": tally.report(seed)}
+        return assistant.model_version(labels, stages=stages), {"pre-annotation": tally.report(seed)}
     finally:
         assistant.close()
 

@@ -60,6 +60,18 @@ def options(truth: Path, *more: object) -> list[object]:
     return ["--coco", truth / "truth.json", "--images", truth / "images", "--model", "classical", *more]
 
 
+def test_objects_and_areas_are_measured_by_panoptic_quality(truth):
+    done = run(*options(truth, "--task", "panoptic", "--limit", 2, "--json", "--stuff", "sky"))
+    assert done.exit_code == 0, done.stderr or done.exception
+    report = json.loads(done.stdout)
+    assert [(one["name"], one["countable"]) for one in report["classes"]] == [("sky", False), ("grass", True)]
+    assert report["images"] == 2
+    assert all(0 <= one["pq"] <= 1 for one in report["classes"]), "both classes are there, found or not"
+    told = run(*options(truth, "--task", "panoptic", "--limit", 1))
+    for words in ("PQ", "SQ", "RQ", "sky", "grass", "1 images measured, seed 0"):
+        assert words in told.stdout, words
+
+
 def test_pre_annotations_are_measured_for_programs_and_for_people(truth):
     done = run(*options(truth, "--limit", 2, "--json"))
     assert done.exit_code == 0, done.stderr or done.exception

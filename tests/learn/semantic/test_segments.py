@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from maskwright.learn.semantic.segments import PanopticTally, referring_quality
+from maskwright.learn.semantic.segments import PanopticTally, referring_quality, true_segments
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import Segment
+from maskwright.regions import Provenance, Region
 
 SIZE = (10, 40)
 
@@ -79,3 +80,13 @@ def test_answers_to_phrases():
     assert found.mean_iou == pytest.approx((0.5 + 1 + 1 + 0) / 4)
     assert found.none_accuracy == 0.5
     assert all(math.isnan(value) for value in vars(referring_quality([])).values())
+
+
+def test_of_what_people_drew_the_smallest_lies_on_top_and_areas_are_one_segment_for_each_class():
+    made = Provenance("person")
+    drawn = [("road", 0, 40), ("car", 4, 8), ("car", 20, 30), ("sign", 5, 6), ("else", 12, 14), ("road", 30, 40)]
+    regions = [Region(box(left, right), label, 1.0, made) for label, left, right in drawn]
+    found = true_segments(regions, ["car", "road", "sign"], [True, False, True])
+    assert [(one.label, one.mask.area) for one in found] == [(2, 10), (0, 30), (0, 100), (1, 260)]
+    assert Mask.empty(SIZE).union(*(one.mask for one in found)) == Mask.full(SIZE)
+    assert true_segments([], ["car"], [True]) == ()

@@ -7,14 +7,15 @@ mean IoU of the matches (SQ) times how many segments have a match (RQ), per clas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.masks import Mask
 from maskwright.masks.pairs import pairwise_intersection
-from maskwright.models.dense.pooling import Segment
+from maskwright.models.dense.pooling import Segment, compete
+from maskwright.regions import Region
 
 MATCHED = 0.5
 """Segments that share no pixel have at most one counterpart with a higher IoU."""
@@ -91,6 +92,33 @@ class PanopticTally:
         return PanopticQuality(
             self._overlap / weight, np.where(any_right, self._overlap / np.maximum(right, 1), np.nan), right / weight
         )
+
+
+def true_segments(regions: Sequence[Region], names: Sequence[str], countable: Sequence[bool]) -> tuple[Segment, ...]:
+    """What people drew, each pixel of one segment: of overlapping regions the smallest, as a sign before a building.
+
+    Args:
+        regions: Of an image; those of other classes, or of none, leave their pixels free.
+        names: Of the classes.
+        countable: For each class whether its regions are objects; those of the others are one segment for each class.
+    """
+    found = segments_of(regions, names)
+    apart = (
+        compete([replace(one, score=-one.mask.area) for one in found], regions[0].mask.size, kept=0) if found else ()
+    )
+    things = [one for one in apart if countable[one.label]]
+    areas: dict[int, Segment] = {}
+    for one in apart:
+        if not countable[one.label]:
+            known = areas.get(one.label)
+            areas[one.label] = one if known is None else replace(known, mask=known.mask | one.mask)
+    return (*things, *areas.values())
+
+
+def segments_of(regions: Sequence[Region], names: Sequence[str]) -> list[Segment]:
+    """Regions of these classes as segments."""
+    numbers = {name: number for number, name in enumerate(names)}
+    return [Segment(one.mask, numbers[one.label], one.score) for one in regions if one.label in numbers]
 
 
 @dataclass(frozen=True)

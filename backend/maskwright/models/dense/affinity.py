@@ -41,12 +41,10 @@ class Cut:
 
     Attributes:
         foreground: (h, w) bool: the side that is taken for objects.
-        strength: (h, w) float64: the eigenvector, positive where the foreground is strongest; 0 for what was left out.
-        seed: (row, column) of its largest value on the foreground.
+        seed: (row, column) of the eigenvector's largest value on the foreground.
     """
 
     foreground: Grid
-    strength: NDArray[np.float64]
     seed: tuple[int, int]
 
 
@@ -143,7 +141,7 @@ def token_cut(features: NDArray[np.float32], like: float = LIKE, *, among: Grid 
     if (strength[[0, 0, -1, -1], [0, -1, 0, -1]] > 0).sum() > MOST_CORNERS:
         strength = -strength
     row, column = np.unravel_index(int(strength.argmax()), strength.shape)
-    return Cut((strength > 0) & chosen, strength, (int(row), int(column)))
+    return Cut((strength > 0) & chosen, (int(row), int(column)))
 
 
 def mask_cut(features: NDArray[np.float32], objects: int = OBJECTS, like: float = LIKE) -> list[Grid]:

@@ -81,24 +81,20 @@ def cosines(features: Maps, text: Maps) -> Maps:
     return found
 
 
-def probabilities(similarities: Maps, *, scale: float = SCALE, least: float = 0.0) -> Maps:
+def probabilities(similarities: Maps, *, scale: float = SCALE) -> Maps:
     """Softmax over the classes of cosines.
 
     Args:
         similarities: (..., C) float32 cosines.
         scale: What they are multiplied by.
-        least: Classes that nowhere reach this probability are dropped and the others take their place (MaskCLIP's
-            prompt denoising); 0 drops none.
 
     Returns:
         (..., C) float32, each place summing to 1.
     """
     scores = similarities * np.float32(scale)
-    shares = _softmax(scores)
-    present = shares.reshape(-1, shares.shape[-1]).max(axis=0) >= least
-    if present.all() or not present.any():
-        return shares
-    return _softmax(np.where(present, scores, -np.inf))
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares: Maps = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def heat_maps(maps: Maps) -> Maps:
@@ -250,9 +246,3 @@ def _uncountable(
         for (label, mask), row in zip(masks, pooled, strict=True)
         if not mask.is_empty
     ]
-
-
-def _softmax(scores: Maps) -> Maps:
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    shares: Maps = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return shares
