@@ -175,6 +175,20 @@ def test_words_of_a_server_become_a_region_with_the_evidence_beside_it(staged, l
     assert (region.mask.to_array() & truth).sum() / (region.mask.to_array() | truth).sum() > 0.9
 
 
+def test_a_project_asks_for_objects_and_areas_and_learns_what_that_lacks(staged, language, payload):
+    http = staged()
+    version, _ = connected(http, language, payload)
+    own_version, body = connected(http, language, payload, output="panoptic", stuff=["dog", "sky"])
+    assert own_version != version
+    prediction = predicted(http, body)
+    assert prediction["model_version"] == own_version, "nothing failed"
+    (region,) = results_to_regions(prediction["result"])
+    assert region.label == "Ball"
+    lines = prediction["result"][-1]["value"]["text"]
+    assert any(line.startswith("problem: no dense features that know words are set") for line in lines)
+    assert any("'sky' is said to have no countable objects, but is no class" in line for line in lines)
+
+
 def test_a_language_model_that_is_down_costs_no_masks_and_says_why(staged, language, payload, caplog):
     http = staged()
     _, body = connected(http, language, payload, language_seconds=1)
