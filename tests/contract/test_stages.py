@@ -186,7 +186,7 @@ def test_a_project_asks_for_objects_and_areas_and_learns_what_that_lacks(staged,
     assert region.label == "Ball"
     lines = prediction["result"][-1]["value"]["text"]
     assert any(line.startswith("problem: no dense features that know words are set") for line in lines)
-    assert any("'sky' is said to have no countable objects, but is no class" in line for line in lines)
+    assert any("'sky' shall have no countable objects, but is no class" in line for line in lines)
 
 
 def test_a_language_model_that_is_down_costs_no_masks_and_says_why(staged, language, payload, caplog):

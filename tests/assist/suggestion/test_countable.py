@@ -16,6 +16,9 @@ def test_an_alias_says_so_too():
 
 
 def test_a_projects_own_list_replaces_what_is_usual_and_says_what_it_does_not_know():
-    countable, unknown = countable_classes(LabelSet.of(["sky", "nucleus", "stain"]).classes, ("Stains", "glass"))
+    classes = LabelSet.of(["sky", "nucleus", "stain"]).classes
+    countable, unknown = countable_classes(classes, ("Stains", "glass"))
     assert countable == [True, True, False]
-    assert unknown == ["'glass' is said to have no countable objects, but is no class"]
+    assert unknown == ["'glass' shall have no countable objects, but is no class"]
+    _, unknown = countable_classes(classes, ("glass" * 100, *map(str, range(1000))))
+    assert [len(words) < 150 and "and 1000 more" in words for words in unknown] == [True]

@@ -25,8 +25,12 @@ USUAL_STUFF = frozenset(
 """Words for what covers areas, after the "stuff" of COCO, Cityscapes, CamVid and ADE20K, and land cover."""
 
 
+_LONGEST = 60
+"""Characters of a name that are shown."""
+
+
 def countable_classes(classes: Sequence[LabelClass], stuff: Sequence[str] | None) -> tuple[list[bool], list[str]]:
-    """Whether each class has countable objects, and what is wrong with the list of those that have none.
+    """Whether each class has countable objects, and a sentence if the list of those that have none names others.
 
     Args:
         classes: Of a label set.
@@ -38,5 +42,7 @@ def countable_classes(classes: Sequence[LabelClass], stuff: Sequence[str] | None
     names = ClassNames(LabelSet(tuple(classes)))
     found = {word: names.find(word) for word in stuff}
     areas = {item.name for item in found.values() if item is not None}
-    unknown = [f"{word!r} is said to have no countable objects, but is no class" for word in found if not found[word]]
-    return [item.name not in areas for item in classes], unknown
+    unknown = [word for word in found if not found[word]]
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    told = [f"{word[:_LONGEST]!r}{more} shall have no countable objects, but is no class" for word in unknown[:1]]
+    return [item.name not in areas for item in classes], told
