@@ -32,11 +32,11 @@ def installed(ram_stand_in, monkeypatch):
 
 @pytest.fixture
 def checkpoint(ram_stand_in, tmp_path):
-    """A function of (content): the URI of a file that holds it; by default as the release does."""
+    """A function of (content, name): the URI of a file that holds it; by default as the release does."""
     import torch
 
-    def save(content=None):
-        path = tmp_path / "ram_plus_swin_large_14m.pth"
+    def save(content=None, name="ram_plus_swin_large_14m.pth"):
+        path = tmp_path / name
         torch.save({"model": ram_stand_in.weights()} if content is None else content, path)
         return f"ram:{path}"
 
@@ -125,7 +125,7 @@ def test_weights_of_another_shape_or_none_are_refused(installed, checkpoint, sta
     with pytest.raises(ModelUnavailable, match="other shapes"):
         stages.tagger(checkpoint({"model": {**ram_stand_in.weights(), "fc.weight": torch.zeros(2, 2)}}))
     with pytest.raises(ModelUnavailable, match="holds no weights"):
-        stages.tagger(checkpoint({"model": {"epoch": 3}}))
+        stages.tagger(checkpoint({"model": {"epoch": 3}}, "empty.pth"))
 
 
 def test_old_names_and_computed_buffers_of_a_checkpoint_do_no_harm(installed, checkpoint, stages, ram_stand_in):
