@@ -79,10 +79,9 @@ def _project(store: CorrectionsStore, number: int | None, server: str) -> Projec
     if found:
         told = ", ".join(f"{row.number} at {row.server}" for row in found[:10])
         raise InvalidInput(f"the store knows several such projects: name one with --project and --server ({told})")
-    if number is None and not server:
-        raise _NothingKnown("the store knows no project; run `maskwright sync` first")
     which = "no project" if number is None else f"no project {number}"
-    raise NotFound(f"the store knows {which}{' of ' + server if server else ''}; run `maskwright sync` first")
+    kind = _NothingKnown if number is None and not server else NotFound
+    raise kind(f"the store knows {which}{' of ' + server if server else ''}; run `maskwright sync` first")
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,8 +71,8 @@ def up(
             typer.echo(f"\n  {bench.backend.url}/    what is learnt from corrections, and its levers")
             typer.echo(f"  user      {bench.backend.username}")
             typer.echo(f"  password  {bench.backend.password}")
-            chosen = f" MASKWRIGHT_MODEL={model}" if model else ""
-            typer.echo(f"\nIn another terminal: MASKWRIGHT_HOME={bench.home}{chosen} maskwright rounds list")
+            home, chosen = quote(str(bench.home)), f" MASKWRIGHT_MODEL={quote(model)}" if model else ""
+            typer.echo(f"\nIn another terminal: MASKWRIGHT_HOME={home}{chosen} maskwright rounds list")
             typer.echo("Ctrl-C stops everything.")
             while bench.is_running:
                 time.sleep(0.5)
