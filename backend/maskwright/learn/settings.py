@@ -57,7 +57,10 @@ class LearningSettings(BaseModel):
     )
     adapter: dict[str, Any] | None = Field(default=None, description="What is trained; None = the family's own.")
     language_guidance: float = Field(
-        default=0.0, ge=0, le=100, description="Weight of what words say in training; 0 = none. Needs a 'lora' adapter."
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Weight of what words say in training; 0 = none. Needs an adapter that changes the image encoder.",
     )
     seed: int = Field(default=0, ge=0, le=_MOST, description="Of everything random.")
 
@@ -87,11 +90,28 @@ class LearningSettings(BaseModel):
 
 
 def learning_settings(value: Mapping[str, Any]) -> LearningSettings:
-    """Settings from JSON values.
+    """Settings that somebody chooses, from JSON values.
 
     Raises:
-        InvalidInput: Naming each field that is unknown or wrong.
+        InvalidInput: Naming each field that is unknown or wrong, or those that do not go together.
     """
+    found = _parsed(value)
+    adapter = found.adapter_config
+    # Left to the family, an adapter is the decoder's at first: every round would end with an error.
+    if found.language_guidance and not (adapter is not None and adapter.may_change_encoder):
+        if adapter is None:
+            trained = "is left to the family, which may train the mask decoder only"
+        else:
+            trained = " of ".join(filter(None, (f"is of kind {adapter.kind!r}", ", ".join(adapter.targets))))
+        raise InvalidInput(
+            "the learning settings cannot be so: language_guidance shapes the image encoder, which the adapter leaves "
+            f'as it is: it {trained}. Choose adapter {{"kind": "lora"}}, "conv-lora" or "both" with targets of the '
+            "encoder, or language_guidance 0"
+        )
+    return found
+
+
+def _parsed(value: Mapping[str, Any]) -> LearningSettings:
     try:
         return LearningSettings.model_validate(dict(value))
     except ValidationError as error:
@@ -118,9 +138,14 @@ def _value(text: str) -> Any:
 
 
 def read_learning(notes: ProjectNotes, project_id: int) -> LearningSettings:
-    """The settings of a project; the defaults where nothing was chosen."""
+    """The settings of a project; the defaults where nothing was chosen.
+
+    Raises:
+        InvalidInput: If what is kept names a field that is unknown or wrong.
+    """
     value = notes.get(project_id, NOTE)
-    return LearningSettings() if value is None else learning_settings(value)
+    # What was kept before a rule came can still be read, and changed.
+    return LearningSettings() if value is None else _parsed(value)
 
 
 def write_learning(notes: ProjectNotes, project_id: int, settings: LearningSettings) -> None:

@@ -80,6 +80,11 @@ class AdapterConfig:
         return self.kind in ("decoder", "both")
 
     @property
+    def may_change_encoder(self) -> bool:
+        """Whether the image encoder may be changed; without targets of its own that is for the family to say."""
+        return self.has_corrections and (not self.targets or any(one in ENCODER_TARGETS for one in self.targets))
+
+    @property
     def can_be_merged(self) -> bool:
         """Whether the corrections are sums of matrices, so that they cost nothing once merged into the weights."""
         return self.kind != "conv-lora"
