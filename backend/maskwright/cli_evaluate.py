@@ -26,6 +26,7 @@ class Task(StrEnum):
     INTERACTIVE = "interactive"
     SEMANTIC = "semantic"
     PANOPTIC = "panoptic"
+    REFERRING = "referring"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,11 +38,14 @@ def evaluate(
     coco: Annotated[Path, typer.Option("--coco", metavar="FILE", help="COCO file with the true masks.")],
     images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder that its file names start from.")],
     model: ModelOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, or images, chosen at random.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most objects, images or phrases, by lot.")] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice and of the intervals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
     task: Annotated[
-        Task, typer.Option("--task", help="What to evaluate: answers to clicks and boxes, classes of pixels, objects.")
+        Task,
+        typer.Option(
+            "--task", help="What to evaluate: answers to clicks and boxes, classes of pixels, objects, phrases."
+        ),
     ] = Task.INTERACTIVE,
     dense: Annotated[
         str | None, typer.Option("--dense", help="Semantic: dense features by URI, in place of pre-annotations.")
@@ -68,6 +72,9 @@ def evaluate(
     with descriptors of the classes (LangSeg), then with and without each of its parts.
 
     With --task panoptic: panoptic quality of objects and areas as 'maskwright preannotate --task panoptic' finds them.
+
+    With --task referring: cIoU, gIoU and precision@.5 of what phrases find; annotations carry them as phrase, caption
+    or sentences.
     """
     if stuff is not None and task is not Task.PANOPTIC:
         raise InvalidInput("--stuff belongs to --task panoptic")
@@ -87,6 +94,12 @@ def evaluate(
         areas = None if stuff is None else tuple(name.strip() for name in stuff.split(","))
         evaluate_panoptic(coco, images, read_settings(model=model), areas, limit=limit, seed=seed, as_json=as_json)
         return
+    if task is Task.REFERRING:
+        from maskwright.cli_evaluate_referring import evaluate_referring
+        from maskwright.settings import read_settings
+
+        evaluate_referring(coco, images, read_settings(model=model), limit=limit, seed=seed, as_json=as_json)
+        return
     from maskwright.images import ImageLimits
     from maskwright.learn.coco_objects import CocoFile, load_pixels
     from maskwright.learn.interactive import MOST_CLICKS, Outcome, evaluate_image
@@ -96,7 +109,7 @@ def evaluate(
 
     settings = read_settings(model=model)
     selection = CocoFile.read(coco).select(limit, seed)
-    files = [(_locate(images, name, objects), objects) for name, objects in selection.by_file.items()]
+    files = [(locate(images, name, objects), objects) for name, objects in selection.by_file.items()]
     segmenter = ModelRegistry(settings).segmenter()
     limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
     outcomes: list[Outcome] = []
@@ -124,7 +137,17 @@ def evaluate(
     typer.echo(f"{summary.seconds_per_click:.3f} s a click, {each:.3f} s to encode an image")
 
 
-def _locate(folder: Path, file_name: str, objects: Sequence[CocoObject]) -> Path:
+def locate(folder: Path, file_name: str, objects: Sequence[CocoObject]) -> Path:
+    """The file of an image.
+
+    Args:
+        folder: Where file names start.
+        file_name: As the COCO file writes it.
+        objects: What of it is wanted; the first is named where something is wrong.
+
+    Raises:
+        InvalidInput: If there is no such folder or file, or the name leads out of the folder.
+    """
     from maskwright.learn.coco_objects import locate_image
 
     if not folder.is_dir():

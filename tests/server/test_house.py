@@ -22,7 +22,7 @@ FLOORS = {
     "assist": 2,
     "learn": 3, "export": 3,
     "cli": 4, "cli_answers": 4, "cli_doctor": 4, "cli_evaluate": 4, "cli_evaluate_panoptic": 4,
-    "cli_evaluate_semantic": 4, "cli_export": 4,
+    "cli_evaluate_referring": 4, "cli_evaluate_semantic": 4, "cli_export": 4,
     "cli_export_report": 4, "cli_export_sources": 4,
     "cli_images": 4, "cli_import": 4, "cli_models": 4, "cli_preannotate": 4, "cli_precompute": 4,
     "cli_rounds": 4, "cli_simulate": 4,

@@ -78,6 +78,7 @@ def test_answers_to_phrases():
     ])  # fmt: skip
     assert found.cumulative_iou == pytest.approx((100 + 40) / (200 + 40 + 20))
     assert found.mean_iou == pytest.approx((0.5 + 1 + 1 + 0) / 4)
+    assert found.precision == 2 / 4
     assert found.none_accuracy == 0.5
     assert all(math.isnan(value) for value in vars(referring_quality([])).values())
 

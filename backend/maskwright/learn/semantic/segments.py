@@ -128,11 +128,13 @@ class ReferringQuality:
     Attributes:
         cumulative_iou: Sum of intersections over sum of unions (cIoU, oIoU): large objects weigh more.
         mean_iou: Mean IoU of the answers (gIoU); nothing where nothing is meant counts 1.
+        precision: Share of the answers with an IoU above .5 (precision@.5); the same pairs count.
         none_accuracy: Share of the phrases that mean nothing to which nothing was answered; NaN without such phrases.
     """
 
     cumulative_iou: float
     mean_iou: float
+    precision: float
     none_accuracy: float
 
 
@@ -145,9 +147,11 @@ def referring_quality(pairs: Sequence[tuple[Mask, Mask]]) -> ReferringQuality:
     both = np.array([true.intersection_area(found) for true, found in pairs], dtype=np.int64)
     either = np.array([true.area + found.area for true, found in pairs], dtype=np.int64) - both
     nothing = [found.is_empty for true, found in pairs if true.is_empty]
+    ious = np.where(either > 0, both / np.maximum(either, 1), 1)
     return ReferringQuality(
         _share(int(both.sum()), int(either.sum())),
-        _share(float(np.where(either > 0, both / np.maximum(either, 1), 1).sum()), len(pairs)),
+        _share(float(ious.sum()), len(pairs)),
+        _share(int((ious > MATCHED).sum()), len(pairs)),
         _share(sum(nothing), len(nothing)),
     )
 
