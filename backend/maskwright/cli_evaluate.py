@@ -79,6 +79,11 @@ def evaluate(
     if stuff is not None and task is not Task.PANOPTIC:
         raise InvalidInput("--stuff belongs to --task panoptic")
     if task is Task.SEMANTIC:
+        if dense is not None and model is not None:
+            raise InvalidInput(
+                "--dense measures dense features, which need no segmenter: leave --model out, or leave --dense out to "
+                "measure pre-annotations made with it"
+            )
         from maskwright.cli_evaluate_semantic import SemanticChoice, evaluate_semantic
         from maskwright.settings import read_settings
 

@@ -57,7 +57,8 @@ def clip_folder(tmp_path_factory) -> Path:
 
 
 def options(truth: Path, *more: object) -> list[object]:
-    return ["--coco", truth / "truth.json", "--images", truth / "images", "--model", "classical", *more]
+    model = [] if "--dense" in more else ["--model", "classical"]
+    return ["--coco", truth / "truth.json", "--images", truth / "images", *model, *more]
 
 
 def test_objects_and_areas_are_measured_by_panoptic_quality(truth):
@@ -111,6 +112,7 @@ def test_the_embedded_features_learn_to_meet_words_in_five_variants(truth):
     ("arguments", "expected"),
     [
         (["--train-share", 0.5], "name them with --dense"),
+        (["--dense", "embedded", "--model", "classical"], "leave --model out"),
         (["--dense", "embedded"], "know no language"),
         (["--dense", "embedded", "--train-share", 0.1], "leave none"),
         (["--dense", "nonsense:x"], "nonsense"),
