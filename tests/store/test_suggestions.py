@@ -7,7 +7,7 @@ import pytest
 from maskwright.errors import InvalidInput, NotFound, TooLarge
 from maskwright.store.corrections import TaskState
 from maskwright.store.purge import purge_image
-from maskwright.store.suggestions import Suggestions
+from maskwright.store.suggestions import MOST_BYTES, Suggestions
 
 PEAR = {"label": "pear", "status": "confirmed"}
 
@@ -32,6 +32,21 @@ def test_a_project_of_many_tasks_is_read_in_order(database, project):
     numbers = [one.task_number for one in kept.list(project)]
     assert numbers == sorted(numbers)
     assert len(numbers) in (1100, 501)
+
+
+def test_whoever_names_tasks_that_are_not_there_cannot_fill_the_table(database, store, project, state, monkeypatch):
+    monkeypatch.setattr("maskwright.store.suggestions.MOST_UNKNOWN", 3)
+    kept, other = Suggestions(database), store.project("label-studio", "http://elsewhere", 8).id
+    store.put_tasks(project, [state(1), state(2)])
+    kept.put(other, 50, "m", [])
+    for number in (1, *range(10, 20), 2):
+        kept.put(project, number, "m", [PEAR])
+    assert [one.task_number for one in kept.list(project)] == [1, 2, 17, 18, 19]
+    assert [one.task_number for one in kept.list(other)] == [50]
+    store.put_tasks(project, [state(17)])  # heard of in the meantime
+    for number in range(30, 33):
+        kept.put(project, number, "m", [PEAR])
+    assert [one.task_number for one in kept.list(project)] == [1, 2, 17, 30, 31, 32]
 
 
 def test_what_was_suggested_of_a_deleted_task_is_not_counted(database, store, project, state):
@@ -66,6 +81,8 @@ def test_what_no_database_can_keep_is_refused(database, project):
     with pytest.raises(InvalidInput, match="task"):
         kept.put(project, -1, "m", [])
     with pytest.raises(TooLarge, match="suggestions"):
-        kept.put(project, 1, "m", [{"label": "x" * 1_000_000}])
+        kept.put(project, 1, "m", [{"label": "x" * MOST_BYTES}])
+    with pytest.raises(TooLarge, match="bytes"):
+        kept.put(project, 1, "m", [], ["\u00e4" * (MOST_BYTES // 2)])
     kept.put(project, 1, "m", [{"label": "a\0b"}])
     assert next(kept.list(project)).suggestions == [{"label": "a\0b"}]

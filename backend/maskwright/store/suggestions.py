@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, exists, func, select
 
+from maskwright.errors import TooLarge
 from maskwright.store.database import Database
 from maskwright.store.documents import checked_number, checked_text
 from maskwright.store.schema import tasks
@@ -19,8 +20,11 @@ from maskwright.store.schema_learning import suggestions
 from maskwright.store.states import require_project
 from maskwright.store.times import now, to_text
 
+MOST_UNKNOWN = 2_000
+"""Tasks of a project that the store has not heard of yet and keeps suggestions of, the newest: anybody may name one."""
+MOST_BYTES = 250_000
+"""Of one task's suggestions: thousands of times what a usual one takes would fill a disk."""
 _PAGE = 500
-_LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Suggestions:
     ) -> None:
         """Keep what a prediction suggested, in place of what an earlier one of that task did.
 
-        Of a task that was erased nothing is kept.
+        Of a task that was erased nothing is kept; of tasks that the store does not know yet, only the newest
+        ``MOST_UNKNOWN`` are.
 
         Args:
             project_id: From ``CorrectionsStore.project``.
@@ -86,20 +91,29 @@ class Suggestions:
             support_version: Of the models that measured the support; see ``maskwright.assist.suggestion.learnt``.
 
         Raises:
-            InvalidInput: If a number or text is malformed, or all of it is longer than a million characters.
+            InvalidInput: If a number or text is malformed.
+            TooLarge: If all of it takes more than ``MOST_BYTES``.
             NotFound: If there is no such project.
         """
-        text = orjson.dumps({"suggestions": list(suggested), "problems": list(problems)}).decode()
+        document = orjson.dumps({"suggestions": list(suggested), "problems": list(problems)})
+        if len(document) > MOST_BYTES:
+            raise TooLarge(f"the suggestions take {len(document)} bytes; at most {MOST_BYTES} are kept of a task")
         row = {
             "model_version": checked_text(model_version, "model version"),
             "support_version": checked_text(support_version, "support version"),
-            "suggested": checked_text(text, "suggestions", _LONGEST),
+            "suggested": checked_text(document.decode(), "suggestions", MOST_BYTES),
             "created_at": now(),
         }
         key = {"project_id": project_id, "task_number": checked_number(task_number, "task")}
         statement = self._database.insert(suggestions).values(**key, **row)
         statement = statement.on_conflict_do_update(index_elements=list(key), set_=row)
         here = suggestions.c.project_id == project_id, suggestions.c.task_number == task_number
+        known = exists().where(
+            tasks.c.project_id == suggestions.c.project_id, tasks.c.number == suggestions.c.task_number
+        )
+        unknown = suggestions.c.project_id == project_id, ~known
+        newest_first = suggestions.c.created_at.desc(), suggestions.c.task_number.desc()
+        too_many = select(suggestions.c.task_number).where(*unknown).order_by(*newest_first).offset(MOST_UNKNOWN)
         erased = exists().where(
             tasks.c.project_id == project_id, tasks.c.number == task_number, tasks.c.erased_at.is_not(None)
         )
@@ -109,6 +123,9 @@ class Suggestions:
             connection.execute(statement)
             # Asked afterwards: an erasure that was under way has ended before that could be written.
             connection.execute(delete(suggestions).where(*here, erased))
+            if connection.execute(select(suggestions.c.task_number).where(*here, ~known)).first() is not None:
+                rest = suggestions.c.task_number.in_(too_many)
+                connection.execute(delete(suggestions).where(suggestions.c.project_id == project_id, rest))
 
         self._database.write(work)
 
