@@ -72,6 +72,23 @@ def test_the_other_boxes_deepest_places_may_be_marked_as_not_part(box_oracle, sc
     assert (inner.point_labels == 1).all()
 
 
+@pytest.mark.parametrize("rule", ["none", "top20", "spread"])
+def test_many_boxes_are_asked_for_in_parts_and_get_the_answers_that_they_get_together(
+    box_oracle, scene, rule, monkeypatch
+):
+    boxes = [TIGHT, WIDE, (62.0, 10.0, 95.0, 50.0), (8.0, 8.0, 97.0, 52.0), (20.0, 20.0, 40.0, 40.0)]
+
+    def told(at_once):
+        monkeypatch.setattr("maskwright.assist.suggestion.two_passes.AT_ONCE", at_once)
+        segmenter = box_oracle()
+        found = segment_boxes(segmenter, scene(segmenter), boxes, rule=rule, count=3, negative_points=rule == "spread")
+        return [vars(one) for one in found], max(map(len, segmenter.prompts))
+
+    together, most = told(100)
+    assert most == len(boxes)
+    assert told(2) == (together, 2)
+
+
 def test_no_boxes_ask_nothing(box_oracle, scene):
     segmenter = box_oracle()
     assert segment_boxes(segmenter, scene(segmenter), [], rule="spread", count=5) == []

@@ -7,7 +7,7 @@ then with the box and points taken from the first answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,7 +33,12 @@ SUPPRESSED = 0.5
 
 
 def box_points(
-    rule: PointRule, embedding: ImageEmbedding, logits: Logits, boxes: Sequence[Box], count: int
+    rule: PointRule,
+    embedding: ImageEmbedding,
+    logits: Logits,
+    boxes: Sequence[Box],
+    count: int,
+    span: tuple[float, float] | None = None,
 ) -> list[Points]:
     """Points on the object for each of n boxes.
 
@@ -43,6 +48,7 @@ def box_points(
         logits: (n, h, w) low-resolution answers to the boxes alone.
         boxes: xyxy in pixels of the image.
         count: Most points of a box with ``spread``.
+        span: Of ``logit_span``, for ``top20`` where these are not all boxes of the image.
     """
     height, width = embedding.original_size
     if rule == "none" or not boxes:
@@ -54,12 +60,18 @@ def box_points(
             for answer, window in zip(logits, windows, strict=True)
         ]
 
-    def maps() -> Iterator[Logits]:  # one at a time: n maps of a large image would not fit
-        return (on_image(answer, embedding, (0, 0, width, height)) for answer in logits)
+    low, high = span or logit_span(embedding, logits)
+    whole = (0, 0, width, height)
+    # One at a time: n maps of a large image would not fit.
+    return [brightest(on_image(answer, embedding, whole), low, high) for answer in logits]
 
-    extremes = [(float(one.min()), float(one.max())) for one in maps()]
-    low, high = min(one for one, _ in extremes), max(one for _, one in extremes)
-    return [brightest(one, low, high) for one in maps()]
+
+def logit_span(embedding: ImageEmbedding, logits: Logits) -> tuple[float, float]:
+    """The smallest and the largest value of (n, h, w) low-resolution logits laid over the image."""
+    height, width = embedding.original_size
+    maps = (on_image(answer, embedding, (0, 0, width, height)) for answer in logits)
+    extremes = [(float(one.min()), float(one.max())) for one in maps]
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
 def brightest(logits: Logits, low: float, high: float, count: int = BRIGHTEST) -> Points:

@@ -6,18 +6,20 @@ that is another object than the first is only believed where the segmenter itsel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.assist.suggestion.points import Points, box_points
+from maskwright.assist.suggestion.points import Points, box_points, logit_span
 from maskwright.assist.suggestion.values import PointRule
 from maskwright.masks import Mask
 from maskwright.models.protocols import ImageEmbedding, Segmenter
 from maskwright.prompts import Box, Prompt
 
+AT_ONCE = 100
+"""Boxes that the segmenter answers together: each takes megabytes while it does."""
 SAME = 0.5
 """IoU of the two answers from which they are the same object."""
 
@@ -53,7 +55,8 @@ def segment_boxes(
     """The object in each box.
 
     Args:
-        segmenter: Asked once or twice, for all boxes together.
+        segmenter: Asked once or twice, for up to ``AT_ONCE`` boxes together; of more boxes with ``top20``, whose
+            points depend on the answers to all of them, once more.
         embedding: Of the whole image.
         boxes: xyxy in pixels of the image.
         rule: Which points go with a box; ``none`` = the segmenter is asked once.
@@ -64,44 +67,69 @@ def segment_boxes(
     if not boxes:
         return []
     with_boxes = [Prompt(box=box) for box in boxes]
-    logits, qualities = _decode(segmenter, embedding, with_boxes)
-    first = [
-        BoxMask(segmenter.upsample(embedding, answer), quality, 1.0, False, prompt.content_hash())
-        for answer, quality, prompt in zip(logits, qualities, with_boxes, strict=True)
-    ]
+    span = None
+    if rule == "top20" and len(boxes) > AT_ONCE:
+        spans = [logit_span(embedding, logits) for _, logits, _ in _answers(segmenter, embedding, with_boxes)]
+        span = min(low for low, _ in spans), max(high for _, high in spans)
+    first: list[BoxMask] = []
+    points: list[Points] = []
+    deepest: list[Points] = []
+    for part, logits, qualities in _answers(segmenter, embedding, with_boxes):
+        own = boxes[len(first) : len(first) + len(part)]
+        first += _masks(segmenter, embedding, part, logits, qualities)
+        if rule != "none":
+            points += box_points(rule, embedding, logits, own, count, span)
+            deepest += box_points("spread", embedding, logits, own, 1) if negative_points else []
     if rule == "none":
         return first
-    points = box_points(rule, embedding, logits, boxes, count)
     off: list[Points] = [np.zeros((0, 2), dtype=np.float32)] * len(boxes)
     if negative_points:
-        deepest = [one[0] for one in box_points("spread", embedding, logits, boxes, 1)]
-        off = [_others_within(box, index, deepest) for index, box in enumerate(boxes)]
+        others = np.stack([one[0] for one in deepest])
+        off = [_others_within(box, index, others) for index, box in enumerate(boxes)]
     with_points = [
         Prompt(np.concatenate([on, not_on]), np.repeat([1, 0], [len(on), len(not_on)]), box)
         for on, not_on, box in zip(points, off, boxes, strict=True)
     ]
-    logits, qualities = _decode(segmenter, embedding, with_points)
     second = [
-        BoxMask(segmenter.upsample(embedding, answer), quality, 1.0, False, prompt.content_hash())
-        for answer, quality, prompt in zip(logits, qualities, with_points, strict=True)
+        mask
+        for part, logits, qualities in _answers(segmenter, embedding, with_points)
+        for mask in _masks(segmenter, embedding, part, logits, qualities)
     ]
     return [_believed(*pair) for pair in zip(first, second, strict=True)]
 
 
-def _decode(
+def _answers(
     segmenter: Segmenter, embedding: ImageEmbedding, prompts: Sequence[Prompt]
-) -> tuple[NDArray[np.float32], list[float]]:
-    """(n, h, w) logits of one mask per prompt, and estimates of their IoU in [0, 1]."""
-    answer = segmenter.decode(embedding, prompts)
-    qualities = np.clip(np.nan_to_num(answer.predicted_iou[:, 0].astype(np.float64), nan=0.0), 0, 1)
-    return answer.low_res_logits[:, 0], qualities.tolist()
+) -> Iterator[tuple[Sequence[Prompt], NDArray[np.float32], list[float]]]:
+    """Some n of the prompts after others: they, (n, h, w) logits of a mask for each, estimates of IoU in [0, 1]."""
+    for start in range(0, len(prompts), AT_ONCE):
+        part = prompts[start : start + AT_ONCE]
+        answer = segmenter.decode(embedding, part)
+        qualities = np.clip(np.nan_to_num(answer.predicted_iou[:, 0].astype(np.float64), nan=0.0), 0, 1)
+        yield part, answer.low_res_logits[:, 0], qualities.tolist()
 
 
-def _others_within(box: Box, own: int, points: Sequence[Points]) -> Points:
-    """Those of the points of other boxes that lie in a box."""
+def _masks(
+    segmenter: Segmenter,
+    embedding: ImageEmbedding,
+    prompts: Sequence[Prompt],
+    logits: NDArray[np.float32],
+    qualities: Sequence[float],
+) -> list[BoxMask]:
+    return [
+        BoxMask(segmenter.upsample(embedding, answer), quality, 1.0, False, prompt.content_hash())
+        for answer, quality, prompt in zip(logits, qualities, prompts, strict=True)
+    ]
+
+
+def _others_within(box: Box, own: int, points: Points) -> Points:
+    """Those of the (n, 2) points of all boxes that lie in a box and are not its own."""
     x0, y0, x1, y1 = box
-    inside = [p for i, p in enumerate(points) if i != own and x0 <= p[0] < x1 and y0 <= p[1] < y1]
-    return np.array(inside, dtype=np.float32).reshape(-1, 2)
+    xs, ys = points.T
+    inside = (x0 <= xs) & (xs < x1) & (y0 <= ys) & (ys < y1)
+    inside[own] = False
+    others: Points = points[inside]
+    return others
 
 
 def _believed(first: BoxMask, second: BoxMask) -> BoxMask:
