@@ -28,7 +28,7 @@ _PIXELS: Mapping[Status, str] = {
 
 
 def remark_of(region: Region, suggestions: Iterable[Suggestion]) -> str | None:
-    """Why a region has its class, in a line: ``person: tag 'man' .82; detector .61; pixels confirm .74``.
+    """Why a region has its class, in a line: ``person: tag 'man' 0.82; detector 0.61; pixels confirm 0.74``.
 
     Words and the detector's box speak for the class; how much the pixels do is told of this region. None where nothing
     was suggested.
@@ -101,7 +101,7 @@ def _words(source: Source, of: Suggestion) -> str:
 
 
 def _figure(share: float) -> str:
-    return f"{share:.2f}".removeprefix("0")
+    return f"{share:.2f}"
 
 
 def _line(text: str) -> str:

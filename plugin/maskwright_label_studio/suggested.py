@@ -40,15 +40,17 @@ class SuggestionLessons:
         self._store, self._servers = store, servers
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], tuple[float, ClassThresholds]] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()
 
     def keep(self, project: Project, task: Task, found: Sequence[Preannotation]) -> None:
-        """Keep what was suggested of a task's images, all together, in a project that the store knows."""
+        """Keep what was suggested of a task's images, all together, in a project that there is."""
         whole = together(found)
         if whole is None or task.id is None:
             return
         try:
             store = self._store()
             number = self._number(store, project)
+            number = self._confirmed(store, project) if number is None else number
             if number is not None:
                 keep_suggestions(store.database, number, task.id, whole, whole.support_version)
         except MaskwrightError as error:
@@ -85,11 +87,33 @@ class SuggestionLessons:
         return known
 
     def _number(self, store: CorrectionsStore, project: Project) -> int | None:
-        """The store's own number of a project; strangers make none."""
+        """The store's own number of a project that it knows."""
         if project.id is None:
             return None
         row = store.find_project(PLATFORM_NAME, self._servers.of(project), project.id)
         return None if row is None else row.id
+
+    def _confirmed(self, store: CorrectionsStore, project: Project) -> int | None:
+        """The same of a project that the store hears of now: its first images are suggested to before anybody corrects.
+
+        Its own server has to confirm that it is there; strangers, who may name any number, make none.
+        """
+        server = self._servers.of(project)
+        if project.id is None or not server:
+            return None
+        client = self._servers.client(server, project.id)
+        if client is None:
+            return None
+        with self._lock:
+            if time.monotonic() < self._refused.get(project.key, 0.0):
+                return None
+            self._refused[project.key] = time.monotonic() + KNOWN_FOR_S
+            self._refused.move_to_end(project.key)
+            while len(self._refused) > MAX_PROJECTS:
+                self._refused.popitem(last=False)
+        found = client.project(project.id)
+        title, label_config = str(found.get("title") or ""), str(found.get("label_config") or "")
+        return store.project(PLATFORM_NAME, server, project.id, title=title, label_config=label_config).id
 
 
 def together(found: Sequence[Preannotation]) -> Preannotation | None:

@@ -140,10 +140,13 @@ def staged(tmp_path, label_studio, language) -> Iterator[Callable[..., Any]]:
         end()
 
 
-def connected(http: Any, language: LanguageServer, payload: Any, **suggestions: Any) -> tuple[str, dict[str, Any]]:
+def connected(
+    http: Any, language: LanguageServer, payload: Any, project: int = 1, **suggestions: Any
+) -> tuple[str, dict[str, Any]]:
     """The version that /setup tells, and a request for a task."""
     extra = {"language": f"openai:tiny@{language.url}", "suggestions": {"check_pixels": False, **suggestions}}
     body = payload("setup") | {"schema": CONFIG, "extra_params": extra}
+    body["project"] = f"{project}.{body['project'].partition('.')[2]}"
     answer = http.post("/setup", json=body)
     assert answer.status_code == 200, answer.data
     request_body = payload("predict-single-task-open") | {"label_config": CONFIG, "project": body["project"]}
@@ -165,10 +168,10 @@ def test_words_of_a_server_become_a_region_with_the_evidence_beside_it(staged, l
     assert version.startswith("classical+stages-")
     drawn, told = prediction["result"]
     assert drawn["value"]["brushlabels"] == ["Ball"]
-    assert drawn["meta"] == {"text": ["Ball: tag 'sphere' .90; the language model agrees; detector .80"]}
+    assert drawn["meta"] == {"text": ["Ball: tag 'sphere' 0.90; the language model agrees; detector 0.80"]}
     assert told["from_name"] == "suggestions"
-    assert told["value"]["text"][0].startswith("Ball: plausible .90 (tag 'sphere' .90; the language model agrees")
-    assert "grass: outside of the label set .40 (tag 'grass' .40)" in told["value"]["text"]
+    assert told["value"]["text"][0].startswith("Ball: plausible 0.90 (tag 'sphere' 0.90; the language model agrees")
+    assert "grass: outside of the label set 0.40 (tag 'grass' 0.40)" in told["value"]["text"]
     (region,) = results_to_regions(prediction["result"])
     assert region.label == "Ball"
     truth = disc()
@@ -256,10 +259,12 @@ def make_project(http: Any, number: int = 1) -> int:
     return int(store.project("label-studio", server_of(http), number).id)
 
 
-def test_what_was_suggested_is_kept_in_projects_that_the_store_knows(staged, language, payload):
+@pytest.mark.parametrize("is_known", [True, False], ids=["known to the store", "confirmed by its server"])
+def test_what_was_suggested_is_kept_before_anybody_corrects(staged, language, payload, is_known):
     http = staged()
     version, body = connected(http, language, payload)
-    make_project(http)
+    if is_known:
+        make_project(http)
     predicted(http, body)
     (kept,) = suggested(http)
     assert (kept.task_number, kept.model_version) == (1, version)
@@ -268,11 +273,14 @@ def test_what_was_suggested_is_kept_in_projects_that_the_store_knows(staged, lan
     assert kept.problems == []
 
 
-def test_strangers_make_no_project_in_the_store(staged, language, payload):
+def test_strangers_make_no_project_in_the_store(staged, label_studio, language, payload):
     http = staged()
-    _, body = connected(http, language, payload)
-    assert predicted(http, body)["result"]
-    assert suggested(http) == []
+    _, body = connected(http, language, payload, project=7)
+    for _ in range(3):
+        assert predicted(http, body)["result"]
+    assert suggested(http, 7) == []
+    asked = [path for _, path, _ in label_studio.requests if path.startswith("/api/projects/7")]
+    assert len(asked) == 1, "its server is not asked again and again"
 
 
 def test_a_store_that_is_broken_costs_no_prediction(staged, language, payload, monkeypatch, caplog):

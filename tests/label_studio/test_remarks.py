@@ -53,20 +53,20 @@ def found(*suggestions, problems=()):
 
 
 def test_a_region_tells_what_speaks_for_its_class():
-    words = "person: tag 'man' .82; detector .61; pixels confirm .74"
+    words = "person: tag 'man' 0.82; detector 0.61; pixels confirm 0.74"
     assert remark_of(region(person=0.74), [TRACK, PERSON]) == words
 
 
 def test_what_pixels_say_of_a_region_is_told_however_many_words_speak_for_it():
     tags = tuple(Source("tag", f"word {n}", 0.9) for n in range(8))
     many = Suggestion("person", "confirmed", 0.7, (*tags, Source("region", "clip", 0.7)))
-    assert remark_of(region(person=0.74), [many]).endswith("tag 'word 5' .90; pixels confirm .74")
+    assert remark_of(region(person=0.74), [many]).endswith("tag 'word 5' 0.90; pixels confirm 0.74")
 
 
 def test_no_database_refuses_a_line_for_what_a_model_wrote_into_it():
     other = Suggestion("a\x00\ud800 dog\x1b", "plausible", 0.5, (), is_known=False)
     assert remark_lines(found(other, problems=["bad\x00\nanswer"])) == [
-        "a dog: outside of the label set .50", "problem: bad answer",
+        "a dog: outside of the label set 0.50", "problem: bad answer",
     ]  # fmt: skip
 
 
@@ -83,9 +83,9 @@ def test_a_region_of_a_class_that_nobody_suggested_tells_nothing():
 
 def test_the_image_tells_every_class_and_every_problem():
     assert remark_lines(found(TRACK, PERSON, DOG, problems=["the language model\nis down"])) == [
-        "person: confirmed .74 (tag 'man' .82; pixels confirm .79; detector .61)",
-        "dog: rejected .10 (the language model infers it from the scene)",
-        "track: outside of the label set .90 (tag 'track' .90)",
+        "person: confirmed 0.74 (tag 'man' 0.82; pixels confirm 0.79; detector 0.61)",
+        "dog: rejected 0.10 (the language model infers it from the scene)",
+        "track: outside of the label set 0.90 (tag 'track' 0.90)",
         "problem: the language model is down",
     ]
 
