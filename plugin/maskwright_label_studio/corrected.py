@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from maskwright.assist.fewshot import Support
 from maskwright.assist.likes import with_likes
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.suggestion.stager import ProjectStages
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import Busy, Cancelled, MaskwrightError
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.learn.rounds.workshop import MACHINE
@@ -43,7 +43,9 @@ PICTURES = 3
 MOST_EXAMPLES = 20
 """Of a class in one picture."""
 KNOWN_FOR_S = 30.0
-"""How long the examples of a project are remembered."""
+"""How long the examples of a project are remembered before anybody asks whether there are newer ones."""
+READ_AGAIN_S = 600.0
+"""After that long they are read again though nothing was corrected: a task's image may have been replaced."""
 
 _FINISHED: tuple[AnnotationKind, ...] = ("submitted",)
 
@@ -65,6 +67,23 @@ Examples = Mapping[tuple[str, str], tuple[Example, ...]]
 """By name of the image's tag and class, the newest first."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """The examples of a project.
+
+    Attributes:
+        examples: What is known.
+        of: The configuration by which, and the states from which they were read.
+        until: Monotonic time until which nobody asks for newer ones.
+        stale: Monotonic time from which they are read again in any case.
+    """
+
+    examples: Examples
+    of: tuple[LabelingConfig, tuple[int, ...]] | None = None
+    until: float = 0.0
+    stale: float = 0.0
+
+
 class CorrectedExamples:
     """Likes of what people outlined, for the pre-annotations of a process's projects. Threads may share it.
 
@@ -77,7 +96,7 @@ class CorrectedExamples:
     def __init__(self, store: Callable[[], CorrectionsStore], servers: Servers, assistant: Assistant) -> None:
         self._store, self._servers, self._assistant = store, servers, assistant
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Examples]] = {}
+        self._known: dict[str, _Known] = {}
 
     def added(
         self,
@@ -96,7 +115,7 @@ class CorrectedExamples:
     ) -> Preannotation:
         """A pre-annotation with what looks like the newest corrected regions of each class; see ``with_likes``.
 
-        What could not be looked for is told in its problems.
+        What could not be looked for, and which examples cannot be used, is told in its problems.
 
         Args:
             found: Of an image, without examples.
@@ -113,6 +132,7 @@ class CorrectedExamples:
 
         Raises:
             Cancelled: If ``cancelled`` said so.
+            Busy: If too many images wait to be encoded: a prediction without likes would be kept as if there were none.
         """
         if not limits.enabled:
             return found
@@ -124,8 +144,12 @@ class CorrectedExamples:
                 raise Cancelled("the work is to end")
             if not examples.get((tag, name)):
                 continue
+            supports, unusable = _supports(examples[tag, name], project, load)
+            problems += [f"an example of {name!r} was left out: {words}" for words in unusable]
+            if not supports:
+                problems.append(f"likes of corrected {name!r} were not looked for: no example of it can be used")
+                continue
             try:
-                supports = [Support(load(project, one.task, one.source), one.masks) for one in examples[tag, name]]
                 similar = self._assistant.finding.by_example(
                     image,
                     supports,
@@ -135,69 +159,107 @@ class CorrectedExamples:
                     model_version=found.model_version,
                     priority=priority,
                 )
-            except Cancelled:
+            except (Busy, Cancelled):
                 raise
             except MaskwrightError as error:
                 problems.append(f"likes of corrected {name!r} were not looked for: {error}")
-                log.warning("project %s, image %s: %s", project.key, image.key, problems[-1])
                 continue
             likes += similar.regions
+        for words in problems:
+            log.warning("project %s, image %s: %s", project.key, image.key, words)
         output = stages.options.output if stages.options is not None else "regions"
         return with_likes(found, likes, limits, problems, output)
 
     def _examples(self, project: Project, config: LabelingConfig) -> Examples:
         """The newest examples of each class; those known before while the store cannot be read."""
         with self._lock:
-            until, known = self._known.get(project.key, (0.0, {}))
-        if time.monotonic() >= until:
-            try:
-                known = self._read(project, config)
-            except MaskwrightError as error:
-                log.warning("the examples of project %s cannot be read: %s", project.key, error)
-            with self._lock:
-                self._known.pop(project.key, None)
-                self._known[project.key] = (time.monotonic() + KNOWN_FOR_S, known)
-                while len(self._known) > MAX_PROJECTS:  # anybody may send a key
-                    del self._known[next(iter(self._known))]
-        return known
+            known = self._known.get(project.key, _Known({}))
+        now = time.monotonic()
+        if now < known.until:
+            return known.examples
+        examples, of, stale = known.examples, known.of, known.stale
+        try:
+            store = self._store()
+            number, heads = self._newest(store, project)
+            of = config, tuple(head.correction_id for head in heads)
+            if of != known.of or now >= stale:
+                examples, stale = _read(store, number, heads, config), now + READ_AGAIN_S
+        except MaskwrightError as error:
+            of = known.of
+            log.warning("the examples of project %s cannot be read: %s", project.key, error)
+        with self._lock:
+            self._known.pop(project.key, None)
+            self._known[project.key] = _Known(examples, of, time.monotonic() + KNOWN_FOR_S, stale)
+            while len(self._known) > MAX_PROJECTS:  # anybody may send a key
+                del self._known[next(iter(self._known))]
+        return examples
 
-    def _read(self, project: Project, config: LabelingConfig) -> Examples:
-        found: dict[tuple[str, str], list[Example]] = {}
-        for task, items, body in self._newest(project):
-            for tag in config.images:
-                try:
-                    sources = tag.sources(task.data)
-                except MaskwrightError:  # a task of another configuration
-                    continue
-                for index, source in enumerate(sources):
-                    masks: dict[str, list[Mask]] = {}
-                    for region in regions_of(items, config, tag.name, index, body=body):
-                        masks.setdefault(region.label or "", []).append(region.mask)
-                    for label, drawn in masks.items():
-                        kept = found.setdefault((tag.name, label), [])
-                        if len(kept) < PICTURES:
-                            kept.append(Example(task, source, tuple(drawn[-MOST_EXAMPLES:])))
-        return {key: tuple(kept) for key, kept in found.items()}
-
-    def _newest(self, project: Project) -> Iterator[tuple[Task, list[Any], RequestBody]]:
-        """The tasks that people finished last, the newest first, with what they left on them."""
-        if project.id is None:
-            return
-        store = self._store()
-        row = store.find_project(PLATFORM_NAME, self._servers.of(project), project.id)
+    def _newest(self, store: CorrectionsStore, project: Project) -> tuple[int, list[Head]]:
+        """The store's number of a project, and what people left on the tasks that they finished last, newest first."""
+        row = None
+        if project.id is not None:
+            row = store.find_project(PLATFORM_NAME, self._servers.of(project), project.id)
         if row is None:
-            return
+            return 0, []
         machine = {int(number) for number in ProjectNotes(store.database).get(row.id, MACHINE) or ()}
         newest: dict[int, Head] = {}
-        for head in store.heads(row.id, kinds=_FINISHED, documents=False):
-            before = newest.get(head.task_number)
-            by_machine = head.task_number in machine and not head.stored.lead_time
-            if not by_machine and (before is None or before.stored.updated_at <= head.stored.updated_at):
-                newest[head.task_number] = head
-        last = sorted(newest.values(), key=lambda head: head.stored.updated_at, reverse=True)[:LOOKS]
-        for head in last:
-            for text in store.task_documents(row.id, [head.task_number]):
-                body = read_body(text, f"task {head.task_number}")
-                for annotation in body.document["annotations"]:
-                    if annotation.get("id") == head.stored.number and isinstance(annotation.get("result"), list):
-                        yield Task.of(body.document), annotation["result"], body
+        for head in store.newest_heads(row.id, kinds=_FINISHED):
+            if head.stored.lead_time or head.task_number not in machine:
+                newest.setdefault(head.task_number, head)
+            if len(newest) == LOOKS:
+                break
+        return row.id, list(newest.values())
+
+
+def _read(store: CorrectionsStore, number: int, heads: Sequence[Head], config: LabelingConfig) -> Examples:
+    found: dict[tuple[str, str], list[Example]] = {}
+    for task, items, body in _documents(store, number, heads):
+        for tag in config.images:
+            try:
+                sources = tag.sources(task.data)
+            except MaskwrightError:  # a task of another configuration
+                continue
+            for index, source in enumerate(sources):
+                masks: dict[str, list[Mask]] = {}
+                for region in regions_of(items, config, tag.name, index, body=body):
+                    masks.setdefault(region.label or "", []).append(region.mask)
+                for label, drawn in masks.items():
+                    kept = found.setdefault((tag.name, label), [])
+                    if len(kept) < PICTURES:
+                        kept.append(Example(task, source, tuple(drawn[-MOST_EXAMPLES:])))
+    return {key: tuple(kept) for key, kept in found.items()}
+
+
+def _documents(
+    store: CorrectionsStore, number: int, heads: Sequence[Head]
+) -> Iterator[tuple[Task, list[Any], RequestBody]]:
+    for head in heads:
+        for text in store.task_documents(number, [head.task_number]):
+            body = read_body(text, f"task {head.task_number}")
+            for annotation in body.document["annotations"]:
+                if annotation.get("id") == head.stored.number and isinstance(annotation.get("result"), list):
+                    yield Task.of(body.document), annotation["result"], body
+
+
+def _supports(examples: Sequence[Example], project: Project, load: LoadImage) -> tuple[list[Support], list[str]]:
+    """The examples with their pictures, and why some cannot be used.
+
+    Raises:
+        Busy: If a picture cannot be had now.
+        Cancelled: If the work is to end.
+    """
+    supports: list[Support] = []
+    unusable: list[str] = []
+    for one in examples:
+        try:
+            image = load(project, one.task, one.source)
+        except (Busy, Cancelled):
+            raise
+        except MaskwrightError as error:
+            unusable.append(f"task {one.task.id}: {error}")
+            continue
+        if all(mask.size == image.size for mask in one.masks):
+            supports.append(Support(image, one.masks))
+        else:
+            unusable.append(f"task {one.task.id}: it was outlined on a picture of another size")
+    return supports, unusable

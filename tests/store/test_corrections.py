@@ -109,6 +109,21 @@ def test_drafts_skipped_and_submitted_are_told_apart_also_under_one_number(store
     assert [h.stored.kind for h in store.heads(project)] == ["submitted", "skipped"]
 
 
+def test_what_was_changed_last_is_read_first_page_by_page(store, project, drawn, state, monkeypatch):
+    monkeypatch.setattr("maskwright.store.reading._HEADS_PER_PAGE", 2)
+    for number, day in ((1, 3), (2, 5), (3, 5), (4, 1), (5, 4)):
+        store.put_tasks(project, [state(number, drawn(number, at=f"2026-02-{day:02}T10:00:00Z"))])
+    store.put_tasks(project, [state(6, drawn(6, kind="draft"), drawn(7, kind="skipped"))])
+    assert [head.task_number for head in store.newest_heads(project)] == [3, 2, 5, 1, 4]
+    by_task = {head.task_number: head for head in store.heads(project, documents=False)}
+    assert next(store.newest_heads(project)) == by_task[3]
+    store.bury_annotation(project, 3, "2026-03-01")
+    store.put_tasks(project, [state(4, drawn(4, at="2026-02-09T10:00:00Z", text="again"))])
+    assert [head.task_number for head in store.newest_heads(project, kinds=("submitted", "skipped"))] == [
+        4, 2, 5, 1, 6
+    ]  # fmt: skip
+
+
 def test_a_skipped_annotation_may_be_submitted_later(store, project, drawn):
     store.put_annotation(project, 1, drawn(1, "2026-02-01", kind="skipped"))
     store.put_annotation(project, 1, drawn(1, "2026-02-02", text="after all"))

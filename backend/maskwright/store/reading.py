@@ -85,6 +85,29 @@ class CorrectionsReading:
                 return
             place = (rows[-1].task_number, rows[-1].draft, rows[-1].number)
 
+    def newest_heads(self, project_id: int, *, kinds: Collection[AnnotationKind] = ("submitted",)) -> Iterator[Head]:
+        """States in force of the annotations that are there now, those changed last first; without documents.
+
+        Args:
+            project_id: From ``CorrectionsStore.project``.
+            kinds: Which kinds; none of them a draft.
+        """
+        order = (corrections.c.updated_at, annotation_rows.c.number)
+        place = (2**63 - 1, 2**63 - 1)
+        while True:
+            query = _heads([*_meta(), annotation_rows.c.number]).where(
+                annotation_rows.c.project_id == project_id, annotation_rows.c.draft.is_(False),
+                tuple_(*order) < place, corrections.c.kind.in_(list(kinds)),
+            )  # fmt: skip
+            with self.database.read() as connection:
+                query = query.order_by(*(column.desc() for column in order))
+                rows = connection.execute(query.limit(_HEADS_PER_PAGE)).all()
+            for row in rows:
+                yield Head(row.task_number, row.id, row.digest, _stored(row, False))
+            if len(rows) < _HEADS_PER_PAGE:
+                return
+            place = (rows[-1].updated_at, rows[-1].number)
+
     def history(self, project_id: int, number: int, *, draft: bool = False) -> list[Stored]:
         """Every kept state of one annotation or draft, oldest first; erased ones are left out."""
         query = (
