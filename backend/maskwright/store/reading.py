@@ -85,7 +85,7 @@ class CorrectionsReading:
                 return
             place = (rows[-1].task_number, rows[-1].draft, rows[-1].number)
 
-    def newest_heads(self, project_id: int, *, kinds: Collection[AnnotationKind] = ("submitted",)) -> Iterator[Head]:
+    def newest_heads(self, project_id: int, *, kinds: Collection[AnnotationKind]) -> Iterator[Head]:
         """States in force of the annotations that are there now, those changed last first; without documents.
 
         Args:
