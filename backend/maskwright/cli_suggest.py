@@ -37,6 +37,11 @@ _Apply = Annotated[
 ]
 
 
+_Describe = Annotated[
+    bool, typer.Option("--describe", help="Have the language model say how each class looks; written as its hint.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's command to ``app``."""
     app.command()(suggest_labels)
@@ -47,6 +52,7 @@ def suggest_labels(
     sample: _Sample = 50,
     least: Annotated[int, typer.Option("--least", min=1, help="Images that have to show a class.")] = 2,
     write: _Write = None,
+    describe: _Describe = False,
     apply: _Apply = [],  # noqa: B006 - typer reads it, nobody changes it
     platform: Annotated[str, typer.Option("--platform", help="Which platform, if several are installed.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -73,7 +79,7 @@ def suggest_labels(
     written = None if write is None else Written(write)
     config = where.project_config(settings, project)
     labels = where.label_set(config)
-    proposal = propose(settings, where, project, labels, sample, least, written)
+    proposal = propose(settings, where, project, labels, sample, least, written, describe=describe)
     names = [one.name for one in proposal.classes]
     document |= {
         "images": proposal.images,
@@ -148,19 +154,23 @@ def propose(
     sample: int,
     least: int,
     written: Written | None = None,
+    *,
+    describe: bool = False,
 ) -> LabelProposal:
     """Read a sample of a project's images and propose classes, with boxes around their examples.
 
     Raises:
-        InvalidInput: If the project has no image, or names models or prompts that cannot be used.
+        InvalidInput: If the project has no image, or names models or prompts that cannot be used; or if classes shall
+            be described, and there is no language model that could.
     """
     from dataclasses import replace
 
-    from maskwright.assist.suggestion.label_sets import propose_labels
+    from maskwright.assist.suggestion.label_sets import described_proposal, propose_labels
     from maskwright.assist.suggestion.loading import load_models
     from maskwright.assist.suggestion.sampling import drawn, find_examples, read_sample
     from maskwright.assist.suggestion.stager import Stager
     from maskwright.assist.suggestion.values import StageOptions
+    from maskwright.models.language.matcher import SentenceMatcher
     from maskwright.models.language.prompt_sets import PromptSet
     from maskwright.models.sentences import SentenceEncoder
     from maskwright.models.stages import Stages
@@ -170,6 +180,11 @@ def propose(
     Stager(settings, stages).is_staged(own)  # refuses what a project must not name
     options = own.options or StageOptions()
     models, missing = load_models(stages, settings, options, own.uris)
+    if describe and isinstance(models.language, SentenceMatcher | None):
+        raise InvalidInput(
+            "--describe needs a language model (openai:... or hf:...): set MASKWRIGHT_LANGUAGE, or the project's own; "
+            + ("; ".join(missing) or "the sentence matcher describes nothing")
+        )
     images = drawn(where.project_images(settings, project), sample)
     if not images:
         raise InvalidInput(f"project {project} has no image")
@@ -179,6 +194,8 @@ def propose(
     proposal = propose_labels(
         samples, labels, prompts, language=models.language, encoder=SentenceEncoder(), least=least
     )
+    if describe and models.language is not None:
+        proposal = described_proposal(proposal, labels, models.language, prompts)
     proposal = replace(proposal, problems=(*missing, *problems, *proposal.problems))
     return find_examples(proposal, dict(images), models.detector, *([] if written is None else [written.keep]))
 
@@ -205,6 +222,8 @@ def _print(proposal: LabelProposal) -> None:
         aliases = f"  also called {', '.join(one.aliases)}" if one.aliases else ""
         reason = f"  {one.reason}" if one.reason else ""
         typer.echo(f"  {one.name:24} {one.images:5} images{aliases}{reason}")
+        if one.descriptors:
+            typer.echo(f"    looks: {'; '.join(one.descriptors)}")
     if not proposal.classes:
         typer.echo("  nothing is proposed")
     for problem in proposal.problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maskwright.errors import InvalidInput
 
@@ -82,6 +82,10 @@ class LabelSet:
             if folded == _fold(item.name) or folded in map(_fold, item.aliases):
                 return item
         return None
+
+    def without_descriptors(self) -> LabelSet:
+        """The same classes by their names and aliases alone."""
+        return LabelSet(tuple(replace(item, descriptors=()) for item in self.classes))
 
     def content_hash(self) -> str:
         """16 hex digits that change with any name, alias, descriptor or their order."""

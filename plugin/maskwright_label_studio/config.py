@@ -253,7 +253,7 @@ def _labels(element: Element) -> LabelSet:
             continue
         words = [w.strip() for w in child.get("predicted_values", "").split(",")]
         words += [value] if alias and value != alias else []
-        hint = child.get("hint", "").strip()
+        hint = (part.strip() for part in child.get("hint", "").split(";"))
         aliases = tuple(dict.fromkeys(w for w in words if w))
-        classes[name] = LabelClass(name, aliases, descriptors=(hint,) if hint else ())
+        classes[name] = LabelClass(name, aliases, descriptors=tuple(dict.fromkeys(filter(None, hint))))
     return LabelSet(tuple(classes.values()))

@@ -23,7 +23,7 @@ def extended_config(config: str, added: Sequence[LabelClass]) -> str:
 
     Args:
         config: XML of the configuration.
-        added: Classes that it does not have; aliases become ``predicted_values``.
+        added: Classes that it does not have; aliases become ``predicted_values``, descriptors ``hint``.
 
     Raises:
         InvalidInput: If it is not plain XML, has a class already, or no control that could have it.

@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from maskwright.cli import app
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.learn.rounds.suggestions import RATES
 from maskwright.models.protocols import Detections, Tag
 from maskwright.models.stages import Stages
 from maskwright.store.corrections import open_store
 from maskwright.store.project_notes import ProjectNotes
+from maskwright_label_studio.config import parse_config
 
 from .conftest import TOKEN
 
@@ -146,3 +147,29 @@ def test_a_project_may_not_have_other_servers_asked_for_it(command, label_studio
     label_studio.connections = [{"id": 1, "extra_params": {"language": "openai:m@http://127.0.0.1:9/v1"}}]
     with pytest.raises(InvalidInput, match="servers that the operator has set"):
         command("1", "--sample", "1")
+
+
+class Describes:
+    """Says how things look; unites no words."""
+
+    name = version = "describes"
+
+    def answer(self, messages, schema):
+        if "descriptors" not in schema["properties"]:
+            raise ModelUnavailable("not asked for that")
+        name = "dog" if '"dog"' in messages[0].content.partition("easily taken")[0] else "sky"
+        said = {"dog": ["a dog with long ears", "a dog; brown"], "sky": ["a blue sky"]}[name]
+        return {"class": name, "descriptors": [{"text": text, "kind": "part"} for text in said]}
+
+
+def test_proposed_classes_are_described_in_their_hints(command, label_studio, monkeypatch):
+    with pytest.raises(InvalidInput, match="--describe needs a language model"):
+        command("1", "--sample", "4", "--describe")
+    monkeypatch.setattr(Stages, "language", lambda self, uri: Describes())
+    monkeypatch.setenv("MASKWRIGHT_LANGUAGE", "openai:tiny@http://127.0.0.1:9/v1")
+    told = json.loads(command("1", "--sample", "4", "--describe", "--apply", "dog", "--json"))
+    assert {one["name"]: one["descriptors"] for one in told["classes"]} == {
+        "dog": ["a dog with long ears", "a dog; brown"], "sky": ["a blue sky"],
+    }  # fmt: skip
+    labels = parse_config(label_studio.project["label_config"]).controls[0].labels
+    assert [item.descriptors for item in labels] == [(), ("a dog with long ears", "a dog, brown")]

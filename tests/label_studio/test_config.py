@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.labels import LabelClass, LabelSet
 from maskwright_label_studio.config import MAX_CONFIG_CHARS, parse_config
+from maskwright_label_studio.templates import render_template, template_names
 
 RECORDED = """<View>
   <Image name="image" value="$image" zoom="true"/>
@@ -105,6 +107,13 @@ def test_aliases_come_from_predicted_values_and_an_alias_is_what_regions_carry()
     car, sign = config.labels_on("image").classes
     assert (car.name, car.aliases) == ("Car", ("vehicle", "automobile"))
     assert (sign.name, sign.aliases) == ("s1", ("Stop sign",))
+
+
+def test_several_descriptors_stand_in_a_hint_between_semicolons_and_come_back():
+    labels = LabelSet((LabelClass("Husk", descriptors=("brown shell", "coarse; loose fibres")), LabelClass("Pith")))
+    (name, *_) = template_names()
+    (control, *_) = parse_config(render_template(name, labels)).controls
+    assert [item.descriptors for item in control.labels] == [("brown shell", "coarse, loose fibres"), ()]
 
 
 def test_the_hint_of_a_label_says_how_its_class_looks():

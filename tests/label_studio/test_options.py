@@ -30,6 +30,12 @@ def test_a_project_says_what_its_regions_mean_and_which_classes_nobody_counts():
     assert ProjectOptions.model_validate(options.model_dump(mode="json", exclude_defaults=True)) == options
 
 
+def test_a_project_says_how_its_classes_are_described_and_at_how_many_scales_they_are_seen():
+    options = parse_options({"suggestions": {"descriptors": "image", "multi_scale": True}})
+    assert project_stages(options).options == StageOptions(descriptors="image", multi_scale=True)
+    assert project_stages(parse_options({"suggestions": {}})).options == StageOptions(descriptors="written")
+
+
 def test_options_come_back_as_they_were_kept():
     options = parse_options({"tagger": "clip:o/n", "suggestions": {"prompts": {"domain": "Pictures of a stable."}}})
     assert ProjectOptions.model_validate(options.model_dump(exclude_defaults=True)) == options
@@ -45,6 +51,7 @@ def test_options_come_back_as_they_were_kept():
         ({"suggestions": {"point_rule": "some"}}, "'suggestions.point_rule': Input should be 'none', 'top20' or"),
         ({"suggestions": {"box_iou": float("nan")}}, "'suggestions.box_iou': Input should be a finite number"),
         ({"suggestions": {"output": "all"}}, "'suggestions.output': Input should be 'regions', 'instance', "),
+        ({"suggestions": {"descriptors": "all"}}, "'suggestions.descriptors': Input should be 'none', 'written', "),
         ({"suggestions": {"stuff": ["a"] * 10_001}}, "'suggestions': stuff has 10001 names; 10000 at most"),
         ({"suggestions": {"domain": "sea"}}, "'suggestions': unknown domain 'sea' of prompts; known: general"),
         ({"suggestions": {"prompts": {"poem": {}}}}, "'suggestions': prompts: unknown prompt 'poem'"),

@@ -23,7 +23,7 @@ def template_names() -> tuple[str, ...]:
 
 
 def add_label(control: Element, label: LabelClass, index: int) -> Element:
-    """Put a class behind the labels of a control; aliases become ``predicted_values``.
+    """Put a class behind the labels of a control; aliases become ``predicted_values``, descriptors ``hint``.
 
     Args:
         control: Such as ``BrushLabels``.
@@ -36,6 +36,8 @@ def add_label(control: Element, label: LabelClass, index: int) -> Element:
         item.set("model_index", str(index))
     if label.aliases:
         item.set("predicted_values", ",".join(label.aliases))
+    if label.descriptors:
+        item.set("hint", "; ".join(one.replace(";", ",") for one in label.descriptors))
     return item
 
 

@@ -32,6 +32,21 @@ class Tags:
         return [[Tag("dog", 0.9)] for _ in images]
 
 
+class Describer:
+    name, version, asked = "describer", "describer-1", 0
+
+    def __init__(self, *about):
+        pass
+
+    def answer(self, messages, schema):
+        if "descriptors" not in schema["properties"]:
+            return {"labels": []}
+        Describer.asked += 1
+        if Describer.asked > 2:
+            raise ModelUnavailable("busy")
+        return {"class": "dog", "descriptors": [{"text": f"long ears {Describer.asked}", "kind": "part"}]}
+
+
 class Boxes:
     name, version = "boxes", "boxes-1"
 
@@ -56,6 +71,7 @@ def make(tmp_path):
         own = {
             ("tagger", "embedded"): StageFamily(__name__, "Tags"),
             ("detector", "embedded"): StageFamily(__name__, "Boxes"),
+            ("language", "openai"): StageFamily(__name__, "Describer"),
         }
         return Stager(given, Stages(given, families={**STAGES, **own}))
 
@@ -230,3 +246,23 @@ def test_money_is_bounded_only_where_something_has_a_price(make):
     assert make(language_price_prompt=1).version("sam-1", project) == make().version(
         "sam-1", ProjectStages(options=StageOptions())
     )
+
+
+def test_classes_are_described_once_for_all_images_and_not_at_the_cost_of_an_image(make, box_oracle, painted):
+    Describer.asked = 0
+    project = ProjectStages(options=StageOptions(check_pixels=False, descriptors="classes", language_seconds=1))
+    stager = make(language="openai:tiny@http://127.0.0.1:9/v1")
+    for _ in range(3):
+        found = dog(stager, project, box_oracle, painted)
+        assert [region.label for region in found.regions] == ["dog"]
+        assert (found.problems, found.is_degraded) == ((), False)
+    assert Describer.asked == len(LABELS)
+
+
+def test_a_class_that_nobody_describes_today_makes_the_answer_one_to_be_made_again(make, box_oracle, painted):
+    Describer.asked = 1  # one class is answered
+    project = ProjectStages(options=StageOptions(check_pixels=False, descriptors="classes"))
+    found = dog(make(language="openai:tiny@http://127.0.0.1:9/v1"), project, box_oracle, painted)
+    assert [region.label for region in found.regions] == ["dog"]
+    assert found.is_degraded
+    assert found.problems == ("no descriptors of 'cat': busy",)

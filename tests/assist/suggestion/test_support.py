@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from maskwright.assist.suggestion.places import ClassPlaces
 from maskwright.assist.suggestion.support import Found, check_support
 from maskwright.assist.suggestion.thresholds import CONFIRMED, ClassThresholds, Threshold
-from maskwright.assist.suggestion.values import Source, Suggestion
+from maskwright.assist.suggestion.values import Source, StageOptions, Suggestion
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
@@ -58,8 +59,9 @@ def suggestion(label, implied=False, known=True):
     return Suggestion(label, "plausible", 0.8, (Source("tag", label, 0.8),), implied, known)
 
 
-def check(suggestions, found, labels=LABELS, **options):
-    return check_support(PIXELS, suggestions, found, labels, **options)
+def check(suggestions, found, labels=LABELS, dense=None, domain="general", **options):
+    places = None if dense is None else ClassPlaces(dense, labels, StageOptions(domain=domain))
+    return check_support(PIXELS, suggestions, found, labels, places=places, domain=domain, **options)
 
 
 def statuses(result):

@@ -154,6 +154,8 @@ def test_support_of_other_models_has_another_version():
     versions = {
         support_version("d", None, "c"), support_version("e", None, "c"), support_version("d", None, "b"),
         support_version("d", "f", "c"), support_version("d", None, "c", StageOptions(domain="driving")),
+        support_version("d", None, "c", StageOptions(descriptors="none")),
+        support_version("d", None, "c", StageOptions(multi_scale=True)),
     }  # fmt: skip
-    assert len(versions) == 5
+    assert len(versions) == 7
     assert support_version("d", "f", "c") == support_version("d", "f", "b"), "dense features look in its place"

@@ -48,7 +48,7 @@ def test_a_class_is_what_those_of_its_words_mean_that_the_image_speaks_for():
     np.testing.assert_allclose(class_vector(words, image[[1, 1, 2]]), [0.5**0.5, 0.5**0.5, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("ensemble", ["mean", "any", "best"])
+@pytest.mark.parametrize("ensemble", ["mean", "any", "best", "names"])
 def test_classes_keep_their_scores_under_other_numbers_and_one_word_is_its_own_class(ensemble):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(9, 5)).astype(np.float32)
@@ -99,6 +99,22 @@ def test_descriptors_tell_what_a_name_does_not():
     assert described.classify(image, [left], phrases)[0].argmax() == 0
     assert described.classify(image, [left], phrases)[0, 0] > 0.5 > named.classify(image, [left], phrases)[0, 0]
     assert described.version != named.version
+
+
+def test_either_name_is_enough_and_more_descriptors_make_a_class_no_likelier():
+    image, phrases = picture(box=(0, 0, 32, 64)), [["green", "red"], ["blue"]]
+    left = Mask.from_box((0, 0, 32, 64), (64, 64))
+    more = LabelSet((LabelClass("colour", ("green", "red")), LabelClass("blue", descriptors=("else", "red"))))
+
+    def share(labels, ensemble):
+        options = LangSegOptions(levels=(1,), ensemble=ensemble, nothing=("else",))
+        return LangSeg(Colours(), labels, options).classify(image, [left], phrases)
+
+    np.testing.assert_allclose(share(None, "names"), share(None, "best"), atol=1e-6)
+    assert share(more, "names")[0, 0] > 0.9
+    assert share(more, "best")[0, 0] == pytest.approx(0.5, abs=0.01), (
+        "one of the descriptors looks like the other class"
+    )
 
 
 def test_a_descriptor_that_the_image_does_not_speak_for_counts_less():

@@ -1,13 +1,15 @@
-"""Regions classified by the dense features that they cover."""
+"""Regions classified by the dense features that they cover, classes by their names alone."""
 
 import numpy as np
 import pytest
 
 from maskwright.errors import InvalidInput
 from maskwright.masks import Mask
+from maskwright.models.dense.langseg import LangSeg, LangSegOptions
 from maskwright.models.dense.pooling import segment
-from maskwright.models.dense.region_classes import DenseRegionClassifier, class_maps
+from maskwright.models.dense.region_classes import shown_where
 
+NAMES = LangSegOptions(levels=(1,), ensemble="names")
 WORDS = {"cat": 0, "kitten": 0, "road": 1, "background": 2, "something else": 3}
 
 
@@ -41,30 +43,30 @@ PHRASES = [["road"], ["kitten", "cat"]]
 
 def test_each_region_gets_the_class_of_what_it_covers_and_none_is_an_answer():
     dense = Planted()
-    found = DenseRegionClassifier(dense).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
+    found = LangSeg(dense, options=NAMES).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
     np.testing.assert_allclose(found, [[0, 1], [1, 0], [0, 0]], atol=1e-6)
     assert dense.looks == 1
 
 
 def test_models_that_answer_with_maps_are_asked_for_maps():
-    found = DenseRegionClassifier(Shown()).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
+    found = LangSeg(Shown(), options=NAMES).classify(IMAGE, [LEFT, RIGHT, LAST], PHRASES)
     np.testing.assert_allclose(found, [[0, 1], [1, 0], [0, 0]], atol=1e-6)
 
 
 def test_no_region_and_no_class_are_no_error():
-    classifier = DenseRegionClassifier(Planted())
+    classifier = LangSeg(Planted(), options=NAMES)
     assert classifier.classify(IMAGE, [], PHRASES).shape == (0, 2)
     assert classifier.classify(IMAGE, [LEFT], []).shape == (1, 0)
 
 
 def test_a_class_without_words_is_refused():
     with pytest.raises(InvalidInput, match="class 2 has no words"):
-        class_maps(Planted(), IMAGE, [["cat"], []])
+        shown_where(Planted(), IMAGE, [["cat"], []])
 
 
 def test_semantic_instance_and_panoptic_results_of_one_look():
     dense = Planted()
-    maps = class_maps(dense, IMAGE, PHRASES)
+    maps = LangSeg(dense, options=NAMES).maps(IMAGE, PHRASES)
     found = segment(maps, [LEFT], (50, 80), countable=[False, True], least=0.5)
     assert dense.looks == 1
     assert [(part.label, part.mask) for part in found.instances] == [(1, LEFT)]
@@ -76,7 +78,7 @@ def test_semantic_instance_and_panoptic_results_of_one_look():
 
 
 def test_a_real_network_classifies_regions_from_a_saved_checkpoint(stages, clip_folder, picture):
-    classifier = DenseRegionClassifier(stages.dense(f"maskclip:{clip_folder}"))
+    classifier = LangSeg(stages.dense(f"maskclip:{clip_folder}"), options=NAMES)
     image, phrases = picture(60, 80), [["cat"], ["road", "street"], ["tree"]]
     masks = [Mask.from_box((0, 0, 40, 30), (60, 80)), Mask.from_box((10, 20, 80, 60), (60, 80)), Mask.empty((60, 80))]
     found = classifier.classify(image, masks, phrases)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +51,18 @@ class Search:
     Args:
         wanted: The classes; each is looked for by all words that mean it.
         free: Words whose class is not known yet.
+        described: More phrases, each with the class that it means; see ``described_phrases``.
     """
 
-    def __init__(self, wanted: LabelSet, free: Sequence[str] = ()) -> None:
+    def __init__(
+        self, wanted: LabelSet, free: Sequence[str] = (), described: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._meant: dict[str, str] = {}
         for item in wanted:
             for phrase in item.phrases:
                 self._meant.setdefault(phrase, item.name)
+        for phrase, name in described.items():
+            self._meant.setdefault(phrase, name)
         self.free = tuple(word for word in dict.fromkeys(free) if word not in self._meant)
         self.phrases = (*self._meant, *self.free)
 

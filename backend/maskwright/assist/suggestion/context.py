@@ -9,12 +9,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from maskwright.assist.everything import Encode, never_cancelled
+from maskwright.assist.suggestion.described import DescriptorMemo
 from maskwright.assist.suggestion.memo import PhraseMemo
+from maskwright.assist.suggestion.places import ClassPlaces
 from maskwright.assist.suggestion.thresholds import ClassThresholds
 from maskwright.assist.suggestion.values import StageModels, StageOptions
 from maskwright.errors import Cancelled
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import RegionClassifier, Segmenter
+from maskwright.models.protocols import LanguageModel, RegionClassifier, Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,9 @@ class Context:
         lacks_words: Whether a model that reads images or infers classes from words was asked for and cannot be had.
         tile_size: Without a detector, images with a longer side are handled in tiles of this side, in pixels.
         tile_halo: Context in pixels around each tile's own part.
+        descriptors: Remembers for all images what a language model said of classes.
+        describing: The language model without what one image may cost; None = that of ``models``.
+        places: Where the image shows classes; made while the image is worked on, where there are dense features.
     """
 
     models: StageModels
@@ -51,6 +56,9 @@ class Context:
     lacks_words: bool = False
     tile_size: int = 2048
     tile_halo: int = 128
+    descriptors: DescriptorMemo = field(default_factory=DescriptorMemo)
+    describing: LanguageModel | None = None
+    places: ClassPlaces | None = None
 
     @contextmanager
     def stage(self, name: str, *, on_device: bool = True) -> Iterator[None]:

@@ -11,6 +11,7 @@ from maskwright.assist.suggestion.names import ClassNames, find_run, is_backgrou
 from maskwright.assist.suggestion.suggest import LONGEST_NAME
 from maskwright.assist.suggestion.values import Reading
 from maskwright.labels import LabelClass, LabelSet
+from maskwright.models.language.descriptors import describe_classes
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import LanguageModel, TextEncoder
 from maskwright.prompts import Box
@@ -57,6 +58,7 @@ class ProposedClass:
         images: How many images of the sample show it.
         examples: Some of them, the surest first.
         reason: Why a language model would have it, or empty.
+        descriptors: How it looks; empty unless somebody asked.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ProposedClass:
     images: int
     examples: tuple[Example, ...]
     reason: str = ""
+    descriptors: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the command line."""
@@ -72,6 +75,7 @@ class ProposedClass:
             "aliases": list(self.aliases),
             "images": self.images,
             "reason": self.reason,
+            "descriptors": list(self.descriptors),
             "examples": [
                 {"image": one.image, "box": None if one.box is None else list(one.box)} for one in self.examples
             ],
@@ -99,8 +103,31 @@ class LabelProposal:
         wanted = set(approved)
         chosen = (one for one in self.classes if one.name in wanted)
         # A model that has to recognise a class is asked for its aliases alone, where there are any.
-        added = (LabelClass(one.name, (one.name, *one.aliases) if one.aliases else ()) for one in chosen)
+        added = (
+            LabelClass(one.name, (one.name, *one.aliases) if one.aliases else (), one.descriptors) for one in chosen
+        )
         return LabelSet((*labels.classes, *added))
+
+
+def described_proposal(
+    proposal: LabelProposal, labels: LabelSet, language: LanguageModel, prompts: PromptSet
+) -> LabelProposal:
+    """The same proposal, of which the language model says how each class looks, set apart from all others.
+
+    Args:
+        proposal: From ``propose_labels``.
+        labels: Classes that the project has already.
+        language: Asked once for each proposed class.
+        prompts: What it is asked.
+
+    Raises:
+        Cancelled: If the language model was cancelled.
+    """
+    names = [one.name for one in proposal.classes]
+    found = describe_classes(proposal.extend(labels, names), language, prompts, only=names)
+    said = {item.name: item.descriptors for item in found.labels}
+    classes = tuple(replace(one, descriptors=said[one.name]) for one in proposal.classes)
+    return replace(proposal, classes=classes, problems=(*proposal.problems, *found.problems))
 
 
 def propose_labels(

@@ -34,7 +34,8 @@ def support_version(
         classifier: Of what classifies regions, likewise; only asked where there are no dense features.
         options: The project's.
     """
-    said = repr((detector, dense or classifier, options.domain, options.check_pixels))
+    described = (options.descriptors, options.multi_scale)
+    said = repr((detector, dense or classifier, options.domain, options.check_pixels, *described))
     return hashlib.blake2b(said.encode(), digest_size=4).hexdigest()
 
 

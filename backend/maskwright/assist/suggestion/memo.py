@@ -69,7 +69,8 @@ class PhraseMemo:
         if language is None or not names.classes or not cleaned or len(cleaned) > LONGEST_PHRASE:
             return None
         question = prompts.question("post-refinement", labels=[one.name for one in names.classes], phrase=cleaned)
-        key = _Key(cleaned, labels.content_hash(), question.version, language.version)
+        # How classes look is no part of the question.
+        key = _Key(cleaned, labels.without_descriptors().content_hash(), question.version, language.version)
 
         def ask() -> str | None:
             said = language.answer(question.messages, question.schema).get("label")

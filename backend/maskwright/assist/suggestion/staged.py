@@ -1,9 +1,9 @@
 """Pre-annotation in stages, without training: words, classes, boxes, masks, and the check that pixels agree.
 
 The pipeline of Huang, Iizuka and Fukui (BMVC 2024): what describers read off an image is refined to classes of the
-label set, a detector looks for them, a segmenter draws what is in its boxes, and a language model says which class a
-phrase outside of the label set is. Each step is a switch of ``StageOptions``. Whatever fails beside the segmenter and
-the detector costs its own share only, and leaves a sentence in ``Preannotation.problems``.
+label set, a detector looks for them by names and descriptors, a segmenter draws what is in its boxes, and a language
+model says which class a phrase outside of the label set is. Each step is a switch of ``StageOptions``. Whatever fails
+beside the segmenter and the detector costs its own share only, and leaves a sentence in ``Preannotation.problems``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from maskwright.assist.seen import SeenPictures, dense_once
 from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.boxes import LabelledBox, Search, free_words, no_detections, with_meanings
 from maskwright.assist.suggestion.context import Context
+from maskwright.assist.suggestion.described import Described, describe, described_phrases
 from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
 from maskwright.assist.suggestion.names import ClassNames
+from maskwright.assist.suggestion.places import ClassPlaces
 from maskwright.assist.suggestion.settled import settled
 from maskwright.assist.suggestion.suggest import bounded, read, suggest, unspeakable
 from maskwright.assist.suggestion.support import Found, check_support
@@ -33,7 +35,6 @@ from maskwright.assist.suggestion.whole_picture import whole_picture
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
-from maskwright.models.dense.region_classes import DenseRegionClassifier, knows_words
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import Detector, LanguageModel, Proposals, RegionClassifier
@@ -75,13 +76,17 @@ def preannotate_in_stages(
     if models.dense is not None and not isinstance(models.dense, SeesObjects):
         models = replace(models, dense=dense_once(models.dense, SeenPictures()))
         context = replace(context, models=models)
-    suggestions, said = _suggested(image, labels, options, context, language, prompts)
+    suggestions, described, said = _suggested(image, labels, options, context, language, prompts)
+    labels = described.labels
+    if models.dense is not None:
+        context = replace(context, places=ClassPlaces(models.dense, labels, options))
     if models.detector is None:
         found = _without_detector(image, labels, limits, options, context, suggestions, said)
     else:
         found = _by_detector(
             image, labels, limits, options, context, suggestions, said, models.detector, language, prompts
         )
+    found = replace(found, is_degraded=described.is_degraded)
     if options.output == "regions":
         return found
     wanted = {one.label for one in suggestions if one.is_known}
@@ -104,7 +109,7 @@ def _by_detector(
     refined = language if options.post_refinement else None
     words = {} if refined is None else free_words(suggestions, labels, options)
     wanted = LabelSet(tuple(item for item in labels if any(one.label == item.name for one in suggestions)))
-    search, found = Search(wanted, tuple(words)), no_detections()
+    search, found = Search(wanted, tuple(words), described_phrases(wanted, detector)), no_detections()
     if search.phrases:
         with context.stage("detect"):
             found = detector.detect(image.pixels, search.phrases)
@@ -139,26 +144,32 @@ def _suggested(
     context: Context,
     language: LanguageModel | None,
     prompts: PromptSet,
-) -> tuple[list[Suggestion], list[str]]:
-    """Classes to look for, those outside of the label set after them, and what failed on the way."""
+) -> tuple[list[Suggestion], Described, list[str]]:
+    """Classes to look for, those outside of the label set after them; all classes described; what failed on the way."""
     models = context.models
     with context.stage("describe", on_device=False):
         reading = read(image.pixels, _taking_turns(models, context.turn), options)
     with context.stage("suggest", on_device=False):
         found, problems = suggest(reading, labels, language, prompts, options)
-    said = [*reading.problems, *problems]
-    known = [one for one in found if one.is_known]
-    unsaid = [one for one in unspeakable(labels, models, options) if one.label not in {item.label for item in known}]
-    suggestions = [*known, *unsaid, *(one for one in found if not one.is_known)]
-    # A caption names no class by itself: a language model has to infer classes from it.
-    captioned = options.caption and models.captioner is not None
-    speechless = models.tagger is None and not (captioned and language is not None and options.pre_refinement)
-    failed = bool(said) or context.lacks_words
-    if (failed or speechless) and not any(one.is_known for one in suggestions):
-        everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
-        suggestions = [*everything, *suggestions]
-        said += ["nothing suggests a class, so all of them are looked for"] if failed else []
-    return suggestions, said
+        said = [*reading.problems, *problems]
+        known = [one for one in found if one.is_known]
+        named = {one.label for one in known}
+        unsaid = [one for one in unspeakable(labels, models, options) if one.label not in named]
+        suggestions = [*known, *unsaid, *(one for one in found if not one.is_known)]
+        # A caption names no class by itself: a language model has to infer classes from it.
+        captioned = options.caption and models.captioner is not None
+        speechless = models.tagger is None and not (captioned and language is not None and options.pre_refinement)
+        failed = bool(said) or context.lacks_words
+        if (failed or speechless) and not any(one.is_known for one in suggestions):
+            everything = (Suggestion(item.name, "plausible", 0.0, ()) for item in ClassNames(labels).classes)
+            suggestions = [*everything, *suggestions]
+            said += ["nothing suggests a class, so all of them are looked for"] if failed else []
+        described = describe(
+            labels, {one.label for one in suggestions if one.is_known}, reading.caption,
+            language=context.describing or models.language, bounded=language,
+            prompts=prompts, options=options, memo=context.descriptors,
+        )  # fmt: skip
+    return suggestions, described, [*said, *described.problems]
 
 
 def _drawn(image: Image, boxes: Sequence[LabelledBox], options: StageOptions, context: Context) -> list[BoxMask]:
@@ -211,7 +222,7 @@ def _checked(
             suggestions,
             objects,
             labels,
-            dense=context.models.dense,
+            places=context.places,
             classifier=context.classifier,
             domain=options.domain,
             thresholds=context.thresholds,
@@ -265,8 +276,8 @@ def _without_detector(
 
 def _classifier(context: Context) -> RegionClassifier | None:
     """What gives regions their classes: the dense features if they know language, else what else there is."""
-    dense = context.models.dense
-    return context.classifier if dense is None or not knows_words(dense) else DenseRegionClassifier(dense)
+    places = context.places
+    return context.classifier if places is None or not places.knows_words else places
 
 
 def _discovered(image: Image, context: Context, said: list[str]) -> Callable[[ProposalOptions], Proposals] | None:

@@ -15,6 +15,7 @@ from maskwright.assist.encode_queue import Priority
 from maskwright.assist.everything import Encode, never_cancelled
 from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.suggestion.context import Context, staged_version
+from maskwright.assist.suggestion.described import DescriptorMemo
 from maskwright.assist.suggestion.in_flight import Device
 from maskwright.assist.suggestion.learnt import support_version
 from maskwright.assist.suggestion.loading import load_models
@@ -72,7 +73,7 @@ class Stager:
     def __init__(self, settings: Settings, stages: Stages | None = None) -> None:
         self._settings = settings
         self._stages = Stages(settings) if stages is None else stages
-        self._memo = PhraseMemo()
+        self._memo, self._descriptors = PhraseMemo(), DescriptorMemo()
         self._device, self._numbers = Device(), itertools.count()
 
     def is_staged(self, project: ProjectStages = NO_STAGES) -> bool:
@@ -163,13 +164,15 @@ class Stager:
             lacks_words,
             self._settings.tile_size,
             self._settings.tile_halo,
+            self._descriptors,
+            models.language,
         )
         found = preannotate_in_stages(image, labels, limits, options, context)
         return replace(
             found,
             problems=(*missing, *found.problems),
             support_version=support,
-            is_degraded=lacks_words or budget.spent.unanswered > 0,
+            is_degraded=found.is_degraded or lacks_words or budget.spent.unanswered > 0,
         )
 
     def uri(self, part: Role, project: ProjectStages = NO_STAGES) -> str:

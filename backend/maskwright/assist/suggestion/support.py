@@ -11,37 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.names import ClassNames
+from maskwright.assist.suggestion.places import ClassPlaces, nothing_words
 from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds, Threshold
 from maskwright.assist.suggestion.values import Source, Status, Suggestion
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import pool
-from maskwright.models.dense.region_classes import NOTHING, class_maps
-from maskwright.models.protocols import RGB, DenseFeatures, RegionClassifier
+from maskwright.models.protocols import RGB, RegionClassifier
 
 IMPLIED_ODDS = 0.5
 """Factor on the odds of support of a class that only a language model's idea of the scene speaks for."""
 _PEAK = 0.01
 """Share of an image's places, the best ones, whose mean says how much it shows a class somewhere."""
-NEGATIVES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "medical": ("image artefact", "noise", "empty background"),
-        "driving": ("shadow", "reflection", "glare"),
-        "remote sensing": ("shadow", "cloud", "blur"),
-        "microscopy": ("debris", "air bubble", "out-of-focus blur"),
-        "retail": ("shelf edge", "price tag", "poster"),
-    }
-)
-"""Words for what is easily taken for an object in each domain, beside "background"; those that a project has among its
-classes are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +76,7 @@ def check_support(
     found: Sequence[Found],
     labels: LabelSet,
     *,
-    dense: DenseFeatures | None = None,
+    places: ClassPlaces | None = None,
     classifier: RegionClassifier | None = None,
     domain: str = "general",
     thresholds: ClassThresholds = USUAL,
@@ -104,9 +92,9 @@ def check_support(
         suggestions: Of this image.
         found: Of this image.
         labels: The project's classes.
-        dense: Shows where classes are; one whose family knows no language is not used.
-        classifier: Looks at regions where ``dense`` cannot.
-        domain: Whose ``NEGATIVES`` compete with the classes.
+        places: Shows where classes are; that of a family that knows no language is not used.
+        classifier: Looks at regions where ``places`` cannot.
+        domain: Whose ``places.NEGATIVES`` compete with the classes.
         thresholds: What support means for each class.
         searched: Whether a detector looked for every class suggested.
 
@@ -116,7 +104,7 @@ def check_support(
     problems: list[str] = []
     masks = [item.mask for item in found]
     looks = attempt(
-        lambda: _look(pixels, masks, labels, dense, classifier, domain), _Looks(), "regions were not checked", problems
+        lambda: _look(pixels, masks, labels, places, classifier, domain), _Looks(), "regions were not checked", problems
     )
     implied = {one.label for one in suggestions if one.implied}
     support = [
@@ -175,7 +163,7 @@ def _look(
     pixels: RGB,
     masks: Sequence[Mask],
     labels: LabelSet,
-    dense: DenseFeatures | None,
+    places: ClassPlaces | None,
     classifier: RegionClassifier | None,
     domain: str,
 ) -> _Looks:
@@ -184,19 +172,18 @@ def _look(
     labelled = tuple(item.name for item in names.classes)
     if not phrases:
         return _Looks()
-    nothing = [*NOTHING, *(word for word in NEGATIVES.get(domain, ()) if names.find(word) is None)]
-    if dense is not None:
+    if places is not None:
         try:
-            maps = class_maps(dense, pixels, phrases, nothing=nothing)
+            maps = places.maps(pixels, phrases)
         except InvalidInput:  # a family that knows no language
             if classifier is None:
                 return _Looks()
         else:
-            maps = _finite(maps, dense.name)
-            return _Looks(labelled, pool(maps, masks), _peaks(labelled, maps), dense.name)
+            maps = _finite(maps, places.name)
+            return _Looks(labelled, pool(maps, masks), _peaks(labelled, maps), places.name)
     if classifier is None or not masks:
         return _Looks()
-    probabilities = classifier.classify(pixels, masks, [*phrases, nothing])[:, : len(phrases)]
+    probabilities = classifier.classify(pixels, masks, [*phrases, nothing_words(names, domain)])[:, : len(phrases)]
     return _Looks(labelled, _finite(probabilities, classifier.name), by=classifier.name)
 
 

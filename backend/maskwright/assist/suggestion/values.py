@@ -16,6 +16,10 @@ Status = Literal["confirmed", "plausible", "rejected"]
 """Whether pixels support a suggested class: they do; nobody has looked; they do not."""
 PointRule = Literal["none", "top20", "spread"]
 """Which points go with a box in the second pass: none, the paper's twenty, or a few that are spread."""
+DescriptorKind = Literal["none", "written", "classes", "image"]
+"""How classes are described beside their names: not at all; as the labelling configuration does (``hint``); those that
+it leaves out by the language model, asked once for each class; or by the language model, asked for the classes
+suggested in each image with its caption as context."""
 OutputKind = Literal["regions", "instance", "semantic", "panoptic"]
 """What regions mean: whatever was found; objects of countable classes; one area per class; objects, and one area for
 each uncountable class, none sharing a pixel. See ``whole_picture``."""
@@ -94,6 +98,8 @@ class StageOptions:
         pre_refinement: Whether the language model is asked which classes tags and caption speak for.
         post_refinement: Whether it is asked which class a detector's phrase is.
         every_class: Look for all classes of the label set, whatever is suggested ("find all").
+        descriptors: Which descriptors of classes are looked for and compared with pixels, beside names.
+        multi_scale: Whether dense features see the image in four tiles too: small objects are found, for five looks.
         check_pixels: Whether a suggested class must be supported by pixels to be kept.
         point_rule: Points of the second pass.
         points: How many, with ``spread``.
@@ -116,6 +122,8 @@ class StageOptions:
     pre_refinement: bool = True
     post_refinement: bool = True
     every_class: bool = False
+    descriptors: DescriptorKind = "written"
+    multi_scale: bool = False
     check_pixels: bool = True
     point_rule: PointRule = "spread"
     points: int = 5

@@ -25,7 +25,6 @@ from maskwright.images import Image
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import Segment, Segmentation, segment
-from maskwright.models.dense.region_classes import class_maps, knows_words
 from maskwright.regions import Provenance, Region
 
 NO_MAPS = "no dense features that know words are set: areas of classes are only shown where they were found as objects"
@@ -70,7 +69,7 @@ def whole_picture(
     ]
     known = [region for region in found.regions if region.label in names]
     said: list[str] = []
-    look = any(wanted) and context.models.dense is not None
+    look = any(wanted) and context.places is not None
     maps = attempt(lambda: _maps(image, classes, context), None, "areas were not looked for", said) if look else None
     if maps is None and not said and options.output != "instance" and not all(countable):
         said.append(NO_MAPS)
@@ -106,15 +105,15 @@ def whole_picture(
 
 def _maps(image: Image, classes: Sequence[LabelClass], context: Context) -> NDArray[np.float32] | None:
     """How probable each class is at each place; None where nothing can tell."""
-    dense = context.models.dense
-    if dense is None:
+    places = context.places
+    if places is None:
         return None
     with context.stage("check"):
-        if not knows_words(dense):
+        if not places.knows_words:
             return None
-        maps = class_maps(dense, image.pixels, [item.phrases for item in classes])
+        maps = places.maps(image.pixels, [item.phrases for item in classes])
     if not np.isfinite(maps).all():
-        raise ModelUnavailable(f"{dense.name} answers with what is no number; its weights or precision do not fit")
+        raise ModelUnavailable(f"{places.name} answers with what is no number; its weights or precision do not fit")
     return maps
 
 

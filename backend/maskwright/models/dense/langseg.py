@@ -1,8 +1,8 @@
 """Classes of places and regions by descriptors, at several scales, without training (after LangSeg, arXiv 2501.16467).
 
 A class's vector is the mean of the vectors of its words and descriptors, each weighing as much as the image speaks for
-it; or its words stay apart, and the class is as likely as any of them (arXiv 2404.00701). The image is seen as a whole
-and in tiles, finer looks weighing more.
+it; or its words stay apart, and the class is as likely as any of them (arXiv 2404.00701); or its names stay apart and
+each of them is described. The image is seen as a whole and in tiles, finer looks weighing more.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.input_grid import unit
 from maskwright.models.dense.pooling import SCALE, pool, probabilities
-from maskwright.models.dense.region_classes import NOTHING, PhraseMaps, class_maps
+from maskwright.models.dense.region_classes import NOTHING, PhraseMaps, best_words, shown_where
 from maskwright.models.protocols import RGB, DenseFeatures
 
 Vectors = NDArray[np.float32]
 Look = Callable[[RGB], Vectors]
-Ensemble = Literal["mean", "any", "best"]
-"""How a class's words go together: their weighted mean; the log of the mean of their powers; the best of them."""
+Ensemble = Literal["mean", "any", "best", "names"]
+"""How a class's words go together: their weighted mean; the log of the mean of their powers; the best of them; the best
+of its names, each in the weighted mean with all descriptors."""
 
 CONTEXT_TEMPERATURE = 0.07
 """Difference of similarity to the image by which one descriptor outweighs another by a factor of e."""
@@ -76,11 +77,11 @@ def class_scores(features: Vectors, words: Sequence[Vectors], context: Vectors, 
 
     Args:
         features: (h, w, d) unit vectors.
-        words: For each of C classes the (m, d) unit vectors of its words.
+        words: For each of C classes the (m, d) unit vectors of its words; with "names", for each of their names.
         context: (d,) unit vector of the image.
         options: How words go together.
     """
-    if options.ensemble == "mean":
+    if options.ensemble in ("mean", "names"):
         mean: Vectors = features @ np.stack([class_vector(group, context) for group in words]).T
         return mean
     planes = []
@@ -125,30 +126,44 @@ class LangSeg:
         """
         if not phrases or any(not words for words in phrases):
             raise InvalidInput("a class came without words; name at least one class, and what means it")
-        groups = [(*words, *self._descriptors.get(tuple(words), ())) for words in phrases]
         options = self._options
+        described = [(words, self._descriptors.get(tuple(words), ())) for words in phrases]
         if isinstance(self._dense, PhraseMaps):
-            dense = self._dense
-            return pyramid(image, options.levels, lambda tile: class_maps(dense, tile, groups))
-        everything = [*groups, options.nothing] if options.nothing else groups
-        rows = self._dense.text([word for words in everything for word in words])
-        ends = np.cumsum([len(words) for words in everything])[:-1]
-        vectors = np.split(rows, ends)
+            dense, groups = self._dense, [(*words, *more) for words, more in described]
+            return pyramid(image, options.levels, lambda tile: _shares(shown_where(dense, tile, groups)))
+        parts = [self._parts(words, more) for words, more in described]
+        if options.nothing:
+            parts.append(self._parts(options.nothing, ()))
+        columns = [words for part in parts for words in part]
+        rows = self._dense.text([word for words in columns for word in words])
+        vectors = np.split(rows, np.cumsum([len(words) for words in columns])[:-1])
         whole = self._dense.features(image)
         context = unit(whole.mean(axis=(0, 1)))
 
         def look(tile: RGB) -> Vectors:
             features = whole if tile is image else self._dense.features(tile)
-            return class_scores(features, vectors, context, options)
+            return best_words(class_scores(features, vectors, context, options), parts)
 
         scores = pyramid(image, options.levels, look)
         return probabilities(scores, scale=options.scale)[..., : len(phrases)]
+
+    def _parts(self, words: Sequence[str], descriptors: Sequence[str]) -> list[tuple[str, ...]]:
+        """The words of a class that go together; of several such groups the best counts."""
+        if self._options.ensemble == "names":
+            return [(word, *descriptors) for word in words]
+        return [(*words, *descriptors)]
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> Vectors:
         """See ``protocols.RegionClassifier``; every look is taken once, however many regions there are."""
         if not masks or not phrases:
             return np.zeros((len(masks), len(phrases)), dtype=np.float32)
         return pool(self.maps(image, phrases), masks)
+
+
+def _shares(shown: Vectors) -> Vectors:
+    """What a network itself answers, as probabilities; what lacks to 1 is none of the classes."""
+    shares: Vectors = shown / np.maximum(shown.sum(axis=-1, keepdims=True), 1)
+    return shares
 
 
 def pyramid(image: RGB, levels: Sequence[int], look: Look) -> Vectors:

@@ -1,4 +1,4 @@
-"""Regions classified by the dense features that they cover: masks from anywhere, classes in words, nothing trained."""
+"""Where dense features see classes that are told in words: nothing is trained."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import InvalidInput
-from maskwright.masks import Mask
-from maskwright.models.dense.pooling import SCALE, cosines, pool, probabilities
+from maskwright.models.dense.pooling import cosines
 from maskwright.models.protocols import RGB, DenseFeatures
 
 NOTHING = ("background", "something else")
@@ -56,67 +55,16 @@ def shown_where(dense: DenseFeatures, image: RGB, phrases: Sequence[Sequence[str
             raise InvalidInput(f"class {number} has no words; name what means it")
     words_of_all = _flat(phrases)
     if isinstance(dense, PhraseMaps):
-        return _best(dense.maps(image, words_of_all), phrases)
-    return _best(cosines(dense.features(image), dense.text(words_of_all)), phrases)
-
-
-def class_maps(
-    dense: DenseFeatures,
-    image: RGB,
-    phrases: Sequence[Sequence[str]],
-    *,
-    scale: float = SCALE,
-    nothing: Sequence[str] = NOTHING,
-) -> NDArray[np.float32]:
-    """How probable each class is at each place; of the words that mean a class, the best counts.
-
-    Args:
-        dense: Features, from a family that reads.
-        image: (H, W, 3) uint8 RGB.
-        phrases: For each of C classes the words that mean it, one at least.
-        scale: Of the cosines before the softmax.
-        nothing: Words that compete with the classes for what is none of them; empty = every place shows a class.
-
-    Returns:
-        (h, w, C) float32; what a place's sum lacks to 1 speaks for none of the classes.
-
-    Raises:
-        InvalidInput: If there is no class, a class has no words, or the family knows no language.
-    """
-    if isinstance(dense, PhraseMaps):
-        found = shown_where(dense, image, phrases)
-        shares: NDArray[np.float32] = found / np.maximum(found.sum(axis=-1, keepdims=True), 1)
-        return shares
-    groups = [*phrases, nothing] if nothing else phrases
-    return probabilities(shown_where(dense, image, groups), scale=scale)[..., : len(phrases)]
-
-
-class DenseRegionClassifier:
-    """A ``RegionClassifier`` that averages dense class probabilities over each region. As thread-safe as its features.
-
-    Args:
-        dense: Features, from a family that reads.
-        scale: Of the cosines before the softmax.
-    """
-
-    def __init__(self, dense: DenseFeatures, *, scale: float = SCALE) -> None:
-        self.name = f"dense({dense.name})"
-        self.version = f"dense-regions-1({dense.version})"
-        self._dense, self._scale = dense, scale
-
-    def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """See ``protocols.RegionClassifier``; the image is looked at once, however many regions there are."""
-        if not masks or not phrases:
-            return np.zeros((len(masks), len(phrases)), dtype=np.float32)
-        return pool(class_maps(self._dense, image, phrases, scale=self._scale), masks)
+        return best_words(dense.maps(image, words_of_all), phrases)
+    return best_words(cosines(dense.features(image), dense.text(words_of_all)), phrases)
 
 
 def _flat(groups: Sequence[Sequence[str]]) -> list[str]:
     return [word for words in groups for word in words]
 
 
-def _best(maps: NDArray[np.float32], groups: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-    """(..., n) maps of words to (..., C) maps of the classes that they mean."""
+def best_words(maps: NDArray[np.float32], groups: Sequence[Sequence[object]]) -> NDArray[np.float32]:
+    """(..., n) maps of words to (..., C) maps of the classes that they mean; of a class's words the best counts."""
     ends = np.cumsum([len(words) for words in groups])
     parts = [maps[..., end - len(words) : end] for words, end in zip(groups, ends, strict=True)]
     return np.stack([part.max(axis=-1) for part in parts], axis=-1)

@@ -7,7 +7,7 @@ of two classes alike (indoors), and what a text encoder of 77 tokens would cut o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +47,7 @@ def describe_classes(
     *,
     caption: str = "",
     encoder: TextEncoder | None = None,
+    only: Collection[str] | None = None,
 ) -> Described:
     """Ask how each class looks that has no descriptors yet.
 
@@ -59,11 +60,12 @@ def describe_classes(
         prompts: The project's questions.
         caption: What is known of the image, which makes the answers those for its context; empty = for any image.
         encoder: Tells which classes are easily taken for each other; None = all others are named, in their order.
+        only: Names of the classes to ask about; None = all.
     """
     siblings = _siblings(labels, encoder)
     found: dict[str, list[str]] = {}
     problems: list[str] = []
-    asked = [item for item in labels if not item.descriptors]
+    asked = [item for item in labels if not item.descriptors and (only is None or item.name in only)]
     in_vain = 0
     for number, item in enumerate(asked, start=1):
         question = prompts.question("descriptors", label=item.name, siblings=siblings[item.name], caption=caption)
