@@ -121,6 +121,15 @@ class FixedVocabulary(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsWords(Protocol):
+    """A tagger that can be told of more words."""
+
+    def knowing(self, words: Sequence[str]) -> Tagger:
+        """One that may also give these words, written as here; the same object for the same words while it is kept."""
+        ...
+
+
 class Captioner(Protocol):
     """Images to sentences."""
 

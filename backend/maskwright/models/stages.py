@@ -98,8 +98,8 @@ _D, _P, _V, _L = (f"maskwright.models.{name}" for name in ("describers", "dense"
 STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
     {
         ("tagger", "embedded"): StageFamily("maskwright.models.tagger", "ImageNetTagger"),
-        ("tagger", "clip"): StageFamily(f"{_D}.vocabulary", "load_clip_tagger", _CLIP),
-        ("tagger", "siglip"): StageFamily(f"{_D}.vocabulary", "load_siglip_tagger", _SIGLIP),
+        ("tagger", "clip"): StageFamily(f"{_D}.vocabulary", "load_clip_tagger", _CLIP, revision=2),
+        ("tagger", "siglip"): StageFamily(f"{_D}.vocabulary", "load_siglip_tagger", _SIGLIP, revision=2),
         ("tagger", "florence2"): StageFamily(f"{_D}.florence2", "load_florence2", frozenset({"florence2"})),
         ("tagger", "ram"): StageFamily(f"{_D}.ram", "load_ram"),
         ("captioner", "blip"): StageFamily(f"{_D}.blip", "load_blip", frozenset({"blip"})),

@@ -1,8 +1,11 @@
 """Classes are suggested as the paper has them: tags and the model's answer within the list, each with its evidence."""
 
+import threading
+
 import numpy as np
 import pytest
 
+from maskwright.assist.suggestion.in_flight import HeldTagger
 from maskwright.assist.suggestion.suggest import IMPLIED, all_bounded, bounded, image_budget, read, suggest
 from maskwright.assist.suggestion.values import Reading, StageModels, StageOptions
 from maskwright.errors import Cancelled, InvalidInput, ModelUnavailable
@@ -199,6 +202,31 @@ def test_each_describer_fails_alone():
     assert first == Reading((), "A dog.", ("no tags were read: the model is not on this machine",))
     other = read(PIXELS, StageModels(tagger=Describer(tags), captioner=Describer(caption=ValueError())), StageOptions())
     assert (other.tags, other.caption, len(other.problems)) == (tuple(tags), "", 1)
+
+
+class Lists(Describer):
+    """A tagger that sees everything that it has a word for."""
+
+    def __init__(self, *words):
+        super().__init__([Tag(word, 0.9) for word in words])
+        self.words = words
+
+    def knowing(self, words):
+        return Lists(*self.words, *words)
+
+
+def test_a_tagger_over_a_list_is_told_of_the_projects_own_words():
+    labels = LabelSet(
+        (LabelClass("background"), LabelClass("type B", aliases=("hex\nbolt", "rivet")), LabelClass("nut"))
+    )
+    alone = read(PIXELS, StageModels(tagger=Lists("sky")), StageOptions(), labels)
+    assert [tag.word for tag in alone.tags] == ["sky", "hex bolt", "rivet", "nut"]
+    held = read(PIXELS, StageModels(tagger=HeldTagger(Lists("sky"), threading.Lock())), StageOptions(), labels)
+    assert held == alone
+    found, _ = suggest(held, labels, None, PromptSet(), StageOptions())
+    assert {one.label for one in found if one.is_known} == {"type B", "nut"}
+    deaf = HeldTagger(Describer([Tag("sky", 0.9)]), threading.Lock())
+    assert [tag.word for tag in read(PIXELS, StageModels(tagger=deaf), StageOptions(), labels).tags] == ["sky"]
 
 
 def test_switched_off_stages_are_not_asked_and_tags_that_say_nothing_are_left_out():

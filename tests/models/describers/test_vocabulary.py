@@ -166,6 +166,34 @@ def test_more_words_leave_the_others_as_they_are_and_change_the_version(models, 
     assert base.extended(thresholds={"cat": 0.3}).version != base.extended(thresholds={"cat": 0.4}).version
 
 
+def test_a_projects_words_are_found_and_read_once_for_all_threads(models, picture, monkeypatch):
+    model, image = models("clip"), picture(40, 40)
+    base, asked = tagger(model), []
+    base.tags([image])
+    original = model.texts
+    monkeypatch.setattr(model, "texts", lambda texts: asked.append(texts) or time.sleep(0.01) or original(texts))
+    with ThreadPoolExecutor(4) as pool:
+        made = set(pool.map(lambda _: base.knowing(["Cat", "hex bolt", "rivet", "hex bolt"]), range(8)))
+    (told,) = made
+    assert told.words == (*WORDS, "hex bolt", "rivet"), "what the list has already is not told twice"
+    assert {tag.word for tag in told.tags([image])[0]} >= {"hex bolt", "rivet"}
+    count = len(asked)
+    assert base.knowing(["hex bolt", "rivet"]) is told
+    assert len(asked) == count
+    assert base.knowing(["SKY"]) is base
+
+
+def test_the_words_of_few_projects_are_kept_and_of_endless_ones_the_first(models, monkeypatch):
+    monkeypatch.setattr(vocabulary, "MOST_ADDED", 2)
+    base = tagger(models("clip"))
+    first = base.knowing(["w0"])
+    assert base.knowing(["a", "b", "c"]).words == (*WORDS, "a", "b")
+    for number in range(1, 9):
+        base.knowing([f"w{number}"])
+    assert base.knowing(["w8"]) is base.knowing(["w8"])
+    assert base.knowing(["w0"]) is not first
+
+
 def test_words_are_read_once(models, picture, monkeypatch):
     model = models("clip")
     one, asked = tagger(model), []

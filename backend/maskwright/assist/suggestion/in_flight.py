@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from maskwright.assist.everything import never_cancelled
 from maskwright.errors import Cancelled
-from maskwright.models.protocols import RGB, Captioner, Tag, Tagger
+from maskwright.models.protocols import RGB, Captioner, LearnsWords, Tag, Tagger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -87,6 +87,13 @@ class HeldTagger:
         """As ``Tagger.tags``."""
         with self._turn:
             return self._tagger.tags(images, top=top)
+
+    def knowing(self, words: Sequence[str]) -> HeldTagger:
+        """As ``LearnsWords.knowing``; of a tagger that cannot be told of words, this one."""
+        if not isinstance(self._tagger, LearnsWords):
+            return self
+        with self._turn:
+            return HeldTagger(self._tagger.knowing(words), self._turn)
 
 
 class HeldCaptioner:

@@ -19,7 +19,7 @@ from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.matcher import SentenceMatcher
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import RGB, FixedVocabulary, LanguageModel, Tag
+from maskwright.models.protocols import RGB, FixedVocabulary, LanguageModel, LearnsWords, Tag, Tagger
 
 TAGS = 20
 """Tags asked of a tagger."""
@@ -30,16 +30,18 @@ IMPLIED = 0.3
 MOST_EVIDENCE, LONGEST_EVIDENCE = 16, 200
 """Pieces of evidence read per class, and characters of each: an answer is data of unknown origin."""
 LONGEST_NAME = 60
+NO_LABELS = LabelSet(())
 _ORDER = {"tag": 1, "caption": 2, "language": 3}
 
 
-def read(pixels: RGB, models: StageModels, options: StageOptions) -> Reading:
+def read(pixels: RGB, models: StageModels, options: StageOptions, labels: LabelSet = NO_LABELS) -> Reading:
     """What the describers say about an image; one that fails leaves a sentence among the problems, and no more.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         models: Its tagger and captioner are used, where there are any.
         options: Whether a caption is wanted.
+        labels: The project's classes: a tagger over a list of words is told of theirs, which the list may lack.
 
     Raises:
         Cancelled: If a describer was cancelled.
@@ -48,11 +50,18 @@ def read(pixels: RGB, models: StageModels, options: StageOptions) -> Reading:
     tags: list[Tag] = []
     caption = ""
     if (tagger := models.tagger) is not None:
-        tags = attempt(lambda: tagger.tags([pixels], top=TAGS)[0], [], "no tags were read", problems)
+        tags = attempt(lambda: _knowing(tagger, labels).tags([pixels], top=TAGS)[0], [], "no tags were read", problems)
     if options.caption and (captioner := models.captioner) is not None:
         caption = attempt(lambda: captioner.captions([pixels])[0], "", "no caption was read", problems)
     written = (Tag(one_line(tag.word), tag.confidence) for tag in tags if tag.confidence >= LEAST_TAG)
     return Reading(tuple(tag for tag in written if tag.word), one_line(caption), tuple(problems))
+
+
+def _knowing(tagger: Tagger, labels: LabelSet) -> Tagger:
+    """The tagger, told of the words of classes where it can be."""
+    words = [one_line(word) for item in ClassNames(labels).classes for word in item.phrases]
+    words = [word for word in words if word]
+    return tagger.knowing(words) if words and isinstance(tagger, LearnsWords) else tagger
 
 
 def image_budget(options: StageOptions) -> Budget:
@@ -142,7 +151,9 @@ def unspeakable(labels: LabelSet, models: StageModels, options: StageOptions) ->
     """Classes of which nothing that reads the image could speak, so that they are looked for whatever was read.
 
     That is so where only a tagger reads it, its words are fixed, and none of them means the class. Captions and
-    language models have words for everything; the matcher of sentences only sorts the tags that there are.
+    language models have words for everything; the matcher of sentences only sorts the tags that there are. A tagger
+    that was told of the class's words counts as one that was not: nobody knows whether they mean to it what they mean
+    to the project.
 
     Returns:
         Plausible suggestions with confidence 0 and no sources, in the order of the label set.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
@@ -38,6 +39,10 @@ CLIP_THRESHOLD, SIGLIP_THRESHOLD = 0.9, 0.02
 
 SigLIP's bias was learnt among thousands of wrong texts for a right one, so its probabilities are small.
 """
+MOST_ADDED = 1000
+"""Words that a tagger is told of at most, the first ones: anybody may name some, and each is read in many sentences."""
+_KEPT = 8
+"""Sets of words whose taggers are kept: those of the projects that are worked on."""
 _NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -84,6 +89,8 @@ class VocabularyTagger:
         self._lock = threading.Lock()
         self._vectors: NDArray[np.float32] | None = None
         self._folder: Path | None = None
+        self._adding = threading.Lock()
+        self._knowing: OrderedDict[tuple[str, ...], VocabularyTagger] = OrderedDict()
         asked = repr((description.version, self.words, TEMPLATES, NEUTRAL))
         self._content = blake2b(asked.encode(), digest_size=16).hexdigest()
 
@@ -114,6 +121,23 @@ class VocabularyTagger:
         known, added = self._text_vectors(), self._model.phrases(vocabulary[len(self.words) :])
         made._vectors = np.concatenate([known[:-1], added, known[-1:]])
         return made
+
+    def knowing(self, words: Sequence[str]) -> VocabularyTagger:
+        """A tagger that knows a project's words too, whose vectors are computed once; safe under threads.
+
+        Words that differ from those of the vocabulary by capitals only are not added. The taggers of the last few sets
+        of words are kept.
+        """
+        known = {word.casefold() for word in self.words}
+        added = tuple(word for word in dict.fromkeys(words) if word.casefold() not in known)[:MOST_ADDED]
+        if not added:
+            return self
+        with self._adding:  # who asks for the same words waits for them
+            made = self._knowing.pop(added, None) or self.extended(added)
+            self._knowing[added] = made
+            while len(self._knowing) > _KEPT:
+                self._knowing.popitem(last=False)
+            return made
 
     def probabilities(self, image: RGB) -> NDArray[np.float32]:
         """(words,) float32: the highest probability that any tile of an (H, W, 3) uint8 RGB image gives each word.
