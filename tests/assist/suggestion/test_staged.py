@@ -199,6 +199,22 @@ def test_without_describers_all_classes_are_looked_for(run):
     assert answer.problems == ()
 
 
+class Lists(Tags):
+    """A tagger that sees everything that its list has a word for."""
+
+    def knowing(self, words):
+        return Lists(*self.words, *words)
+
+
+def test_a_tagger_finds_what_its_list_lacks_by_the_words_of_the_project(run):
+    labels = LabelSet((LabelClass("type A", aliases=("horse",)), LabelClass("person"), LabelClass("dog")))
+    models = {"tagger": Lists("meadow"), "captioner": Caption("A meadow."), "language": Script({"person": ["meadow"]})}
+    answer = run(labels=labels, models=models)
+    assert labelled(answer) == {"type A": HORSE, "person": PERSON, "dog": DOG}
+    assert {"horse", "dog"} <= {source.text for one in answer.suggestions for source in one.sources}
+    assert set(labelled(run(labels=labels, models=models | {"tagger": Tags("meadow")}))) == {"person"}
+
+
 def test_a_caption_that_no_language_model_reads_hides_no_class(run):
     models = {"captioner": Caption("a yard")}
     assert set(labelled(run(models=models))) == {"horse", "person", "dog"}

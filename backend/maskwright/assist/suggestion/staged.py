@@ -148,7 +148,7 @@ def _suggested(
     """Classes to look for, those outside of the label set after them; all classes described; what failed on the way."""
     models = context.models
     with context.stage("describe", on_device=False):
-        reading = read(image.pixels, _taking_turns(models, context.turn), options)
+        reading = read(image.pixels, _taking_turns(models, context.turn), options, labels)
     with context.stage("suggest", on_device=False):
         found, problems = suggest(reading, labels, language, prompts, options)
         said = [*reading.problems, *problems]
