@@ -129,6 +129,7 @@ def variants(bench: Bench) -> dict[str, Annotate]:
         "no caption": replace(every, caption=False),
         "no pre-refinement": replace(every, pre_refinement=False),
         "no post-refinement": replace(every, post_refinement=False),
+        "no proposals": replace(every, proposals=False),
         "no points": replace(every, point_rule="none"),
         "the paper's points": replace(every, point_rule="top20"),
         "no check of pixels": replace(every, check_pixels=False),

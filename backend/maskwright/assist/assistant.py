@@ -35,7 +35,7 @@ from maskwright.store.lru import ByteBoundedCache
 
 __all__ = ["Assistant", "InteractiveAnswer", "Priority"]
 
-REVISION = 2
+REVISION = 3
 """Counts changes of the rules in this package that change answers; part of every model version."""
 _NO_LABELS = LabelSet(())
 

@@ -9,36 +9,32 @@ beside the segmenter and the detector costs its own share only, and leaves a sen
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-import numpy as np
-
-from maskwright.assist.discovery import SeesObjects, object_prompts
-from maskwright.assist.everything import ProposalOptions, refined_proposals
-from maskwright.assist.preannotate import Preannotation, PreannotationOptions, preannotate
+from maskwright.assist.discovery import SeesObjects
+from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.seen import SeenPictures, dense_once
-from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.boxes import LabelledBox, Search, free_words, no_detections, with_meanings
+from maskwright.assist.suggestion.checked import checked
 from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.described import Described, describe, described_phrases
 from maskwright.assist.suggestion.in_flight import HeldCaptioner, HeldTagger
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.places import ClassPlaces
+from maskwright.assist.suggestion.proposed import Joined, joined, without_detector
 from maskwright.assist.suggestion.settled import settled
 from maskwright.assist.suggestion.suggest import bounded, read, suggest, unspeakable
-from maskwright.assist.suggestion.support import Found, check_support
+from maskwright.assist.suggestion.support import Found
 from maskwright.assist.suggestion.two_passes import BoxMask, segment_boxes
-from maskwright.assist.suggestion.values import Source, StageModels, StageOptions, Suggestion
+from maskwright.assist.suggestion.values import StageModels, StageOptions, Suggestion
 from maskwright.assist.suggestion.whole_picture import whole_picture
-from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import Detector, LanguageModel, Proposals, RegionClassifier
-from maskwright.regions import Provenance, Region
+from maskwright.models.protocols import Detector, LanguageModel
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +77,7 @@ def preannotate_in_stages(
     if models.dense is not None:
         context = replace(context, places=ClassPlaces(models.dense, labels, options))
     if models.detector is None:
-        found = _without_detector(image, labels, limits, options, context, suggestions, said)
+        found = without_detector(image, labels, limits, options, context, suggestions, said)
     else:
         found = _by_detector(
             image, labels, limits, options, context, suggestions, said, models.detector, language, prompts
@@ -121,7 +117,7 @@ def _by_detector(
     drawn = _drawn(image, boxes, options, context)
     rows = [row for row, one in enumerate(drawn) if not one.mask.is_empty]
     objects = [Found(boxes[row].label, boxes[row].phrase, boxes[row].score, drawn[row].mask) for row in rows]
-    regions, kept, suggestions = _checked(image, labels, options, context, suggestions, objects, said)
+    regions, kept, suggestions = checked(image, labels, options, context, suggestions, objects, said)
     for failure in dict.fromkeys(said):
         _log.warning("image %s: %s", image.key, failure)
     if refused := sum(drawn[row].is_first for row in rows):
@@ -134,7 +130,9 @@ def _by_detector(
         )
         for region, row in zip(regions, rows, strict=True)
     ]
-    return settled(shown, kept, regions, limits, suggestions, said, context.model_version)
+    whole = joined(image, labels, limits, options, context, Joined(shown, kept, suggestions), said)
+    sure = [*regions, *whole.regions[len(regions) :]]
+    return settled(whole.regions, whole.kept, sure, limits, whole.suggestions, said, context.model_version)
 
 
 def _suggested(
@@ -194,101 +192,3 @@ def _taking_turns(models: StageModels, turn: AbstractContextManager[object]) -> 
     if captioner is not None and not isinstance(captioner, PictureReader):
         captioner = HeldCaptioner(captioner, turn)
     return replace(models, tagger=tagger, captioner=captioner)
-
-
-def _checked(
-    image: Image,
-    labels: LabelSet,
-    options: StageOptions,
-    context: Context,
-    suggestions: Sequence[Suggestion],
-    objects: Sequence[Found],
-    said: list[str],
-) -> tuple[list[Region], list[bool], list[Suggestion]]:
-    """A region for each object, scored by its class alone, whether pixels support it, and what that says of classes."""
-    provenance = Provenance("preannotation", context.model_version)
-    if not options.check_pixels:
-        scores = [1.0 if item.score is None else item.score for item in objects]
-        regions = [
-            Region(item.mask, item.label, score, provenance, {item.label: score})
-            for item, score in zip(objects, scores, strict=True)
-        ]
-        seen = [_with_boxes(one, [item for item in objects if item.label == one.label]) for one in suggestions]
-        labelled = {item.label for item in objects}
-        return regions, [True] * len(objects), [one for one in seen if one.sources or one.label in labelled]
-    with context.stage("check"):
-        checked = check_support(
-            image.pixels,
-            suggestions,
-            objects,
-            labels,
-            places=context.places,
-            classifier=context.classifier,
-            domain=options.domain,
-            thresholds=context.thresholds,
-            searched=context.models.detector is not None,
-        )
-    said += checked.problems
-    regions = [
-        Region(item.mask, item.label, support, provenance, dict(scores) or {item.label: support})
-        for item, support, scores in zip(objects, checked.support, checked.class_scores, strict=True)
-    ]
-    return regions, list(checked.kept), list(checked.suggestions)
-
-
-def _with_boxes(one: Suggestion, objects: Sequence[Found]) -> Suggestion:
-    """A suggestion for which the surest of its class's boxes speaks as well."""
-    scores = [(item.score, item.phrase or item.label) for item in objects if item.score is not None]
-    if not scores:
-        return one
-    score, phrase = max(scores)
-    sources = (*one.sources, Source("detector", phrase, min(score, 1.0)))
-    return replace(one, sources=tuple(sorted(sources, key=lambda source: -source.confidence)))
-
-
-def _without_detector(
-    image: Image,
-    labels: LabelSet,
-    limits: PreannotationOptions,
-    options: StageOptions,
-    context: Context,
-    suggestions: Sequence[Suggestion],
-    said: list[str],
-) -> Preannotation:
-    """Proposals of the whole image, classified; those of suggested classes stay."""
-    with context.stage("segment"):
-        classifier = _classifier(context)
-        if classifier is None and len(labels) > 1:
-            raise InvalidInput("pre-annotation in stages needs a detector, dense features or a classifier of regions")
-        found = preannotate(
-            image, labels, limits, segmenter=context.segmenter, encode=context.encode, classifier=classifier,
-            model_version=context.model_version, tile_size=context.tile_size, tile_halo=context.tile_halo,
-            cancelled=context.cancelled, others=_discovered(image, context, said),
-        )  # fmt: skip
-    wanted = {one.label for one in suggestions if one.is_known}
-    regions = [region for region in found.regions if region.label in wanted]
-    objects = [Found(region.label or "", "", None, region.mask) for region in regions]
-    _, supported, judged = _checked(image, labels, options, context, suggestions, objects, said)
-    for failure in dict.fromkeys(said):
-        _log.warning("image %s: %s", image.key, failure)
-    return settled(regions, supported, regions, limits, judged, said, context.model_version)
-
-
-def _classifier(context: Context) -> RegionClassifier | None:
-    """What gives regions their classes: the dense features if they know language, else what else there is."""
-    places = context.places
-    return context.classifier if places is None or not places.knows_words else places
-
-
-def _discovered(image: Image, context: Context, said: list[str]) -> Callable[[ProposalOptions], Proposals] | None:
-    """Asks for objects that dense features see without words; None where they do not."""
-    dense = context.models.dense
-    if not isinstance(dense, SeesObjects):
-        return None
-    nothing = Proposals((), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
-
-    def found(options: ProposalOptions) -> Proposals:
-        whole = context.encode((0, 0, image.size[1], image.size[0]))
-        return refined_proposals(context.segmenter, whole, object_prompts(dense, image.pixels), options)
-
-    return lambda options: attempt(lambda: found(options), nothing, "no objects were seen without words", said)

@@ -110,7 +110,7 @@ def check_support(
     support = [
         _support(item.score, looks.region(row, item.label), item.label in implied) for row, item in enumerate(found)
     ]
-    statuses = [_status(value, thresholds.of(item.label)) for item, value in zip(found, support, strict=True)]
+    statuses = [status_of(value, thresholds.of(item.label)) for item, value in zip(found, support, strict=True)]
     checked = []
     for one in suggestions:
         rows = [row for row, item in enumerate(found) if item.label == one.label]
@@ -207,7 +207,8 @@ def _support(score: float | None, region: float | None, is_implied: bool) -> flo
     return value * IMPLIED_ODDS / (1 - value + value * IMPLIED_ODDS) if is_implied else value
 
 
-def _status(support: float | None, threshold: Threshold) -> Status:
+def status_of(support: float | None, threshold: Threshold) -> Status:
+    """What support in [0, 1] means for a class; where nothing measured it, it is plausible."""
     if support is None or threshold.rejected <= support < threshold.confirmed:
         return "plausible"
     return "confirmed" if support >= threshold.confirmed else "rejected"

@@ -101,6 +101,8 @@ class StageOptions:
         descriptors: Which descriptors of classes are looked for and compared with pixels, beside names.
         multi_scale: Whether dense features see the image in four tiles too: small objects are found, for five looks.
         check_pixels: Whether a suggested class must be supported by pixels to be kept.
+        proposals: Whether proposals of the whole image join what the embedded detector finds, which sees a crowd as
+            one box; other detectors need no such help.
         point_rule: Points of the second pass.
         points: How many, with ``spread``.
         negative_points: Whether peaks of other objects inside a box become negative points.
@@ -125,6 +127,7 @@ class StageOptions:
     descriptors: DescriptorKind = "written"
     multi_scale: bool = False
     check_pixels: bool = True
+    proposals: bool = True
     point_rule: PointRule = "spread"
     points: int = 5
     negative_points: bool = False
