@@ -23,6 +23,7 @@ DOG = Mask.from_box((40, 5, 80, 55), SIZE)
 CROWD = (4, 8, 116, 52)
 LIMITS = PreannotationOptions(points_per_side=16, min_area=1)
 LABELS = LabelSet.of(["coin", "dog"])
+USUAL = StageOptions()
 
 
 class Tags:
@@ -79,7 +80,7 @@ class Kinds:
 
 @pytest.fixture
 def found(box_oracle, painted):
-    def of(*masks, detector, tags, classifier, labels=LABELS, options=StageOptions(), **more):
+    def of(*masks, detector, tags, classifier, labels=LABELS, options=USUAL, **more):
         segmenter, pixels = box_oracle(), painted(SIZE, *masks)
         context = Context(
             StageModels(tagger=tags, detector=detector), segmenter, lambda window: segmenter.encode([pixels])[0],
