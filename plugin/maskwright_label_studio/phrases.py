@@ -155,7 +155,7 @@ class PhraseAnswers:
         if wanted:
             described = project.options.phrases == "text4seg"
             named = self._finding.by_words(
-                image, wanted, model=model, stages=stages, described=described, model_version=version
+                image, wanted, labels=offered, model=model, stages=stages, described=described, model_version=version
             )
             regions += named.regions
             reasons += named.reasons

@@ -72,7 +72,15 @@ def make(tmp_path, counting):
         stages, colours = Parts(settings, **parts), Colours()
         embeddings = EmbeddingService(memory_bytes=1 << 20, store=None, queue_size=8, batch_size=1)
         made.append(embeddings)
-        finding = Finding(embeddings, lambda uri: counting, object(), colours, Stager(settings, stages), tile_size=64)
+        finding = Finding(
+            embeddings,
+            lambda uri: counting,
+            object(),
+            colours,
+            Stager(settings, stages),
+            lambda *asked: (),
+            tile_size=64,
+        )  # fmt: skip
         return finding, stages, colours
 
     yield of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from maskwright.assist.classifiers import Classifiers
@@ -20,15 +20,15 @@ from maskwright.assist.refer import refer
 from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
 from maskwright.errors import Busy, Cancelled, ModelUnavailable
 from maskwright.images import Image
-from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.class_heads import ClassHeadShelf
 from maskwright.models.learning_classifier import tag_classifier
-from maskwright.models.protocols import ImageEmbedding, RegionClassifier, Segmenter
+from maskwright.models.protocols import RegionClassifier, Segmenter
 from maskwright.models.registry import ModelRegistry
 from maskwright.models.stages import Stages
 from maskwright.prompts import Prompt
+from maskwright.regions import Region
 from maskwright.settings import Settings
 from maskwright.store.embeddings import EmbeddingStore
 from maskwright.store.lru import ByteBoundedCache
@@ -83,8 +83,9 @@ class Assistant:
         )
         self._stager = Stager(settings, stages)
         self.finding = Finding(
-            self.embeddings, self.segmenter, self._classifier, features, self._stager, tile_size=settings.tile_size
-        )
+            self.embeddings, self.segmenter, self._classifier, features, self._stager, self._annotated,
+            tile_size=settings.tile_size,
+        )  # fmt: skip
         self._warming = BackgroundJobs(workers=1, max_pending=settings.queue_size, name="warm-embeddings")
         self._fault = ""
 
@@ -162,7 +163,7 @@ class Assistant:
         options: PreannotationOptions = PreannotationOptions(),  # noqa: B008 - frozen
         *,
         model: str | None = None,
-        stages: ProjectStages = NO_STAGES,
+        stages: ProjectStages | None = NO_STAGES,
         priority: Priority = Priority.BACKGROUND,
         cancelled: Callable[[], bool] = never_cancelled,
     ) -> Preannotation:
@@ -173,7 +174,8 @@ class Assistant:
             labels: The project's classes.
             options: What the project wants.
             model: Model URI; None = the settings' default.
-            stages: What the project says of pre-annotation in stages; by default what the settings say.
+            stages: What the project says of pre-annotation in stages; by default what the settings say. None = not in
+                stages, whatever the settings say.
             priority: Interactive where a person waits for it.
             cancelled: Asked between steps.
 
@@ -183,19 +185,13 @@ class Assistant:
             ModelUnavailable: If a model cannot be had or loaded.
             Busy: If too many images wait to be encoded.
         """
-        version = self.model_version(labels, model, stages=stages)
+        version = self.model_version(labels, model, stages=stages or NO_STAGES)
         if not options.enabled or not len(labels):
             return Preannotation((), 0.0, version)
         segmenter = self.segmenter(model)
+        encode = self.embeddings.windows(segmenter, image, priority=priority, cancelled=cancelled)
         classifier = self._classifiers.choose(labels, model or self._settings.model)
-
-        def encode(window: IntBox) -> ImageEmbedding:
-            return self.embeddings.get(
-                segmenter, image, window, priority=priority, cancelled=cancelled,
-                remember=priority is Priority.INTERACTIVE,
-            )  # fmt: skip
-
-        if self.is_staged(stages):
+        if stages is not None and self.is_staged(stages):
             return self._stager.preannotate(
                 image, labels, options, stages, segmenter=segmenter, encode=encode, classifier=classifier,
                 model_version=version, priority=priority, observe=self._observe, cancelled=cancelled,
@@ -205,6 +201,11 @@ class Assistant:
             tile_size=self._settings.tile_size, tile_halo=self._settings.tile_halo, observe=self._observe,
             cancelled=cancelled,
         )  # fmt: skip
+
+    def _annotated(self, image: Image, labels: LabelSet, model: str | None) -> Sequence[Region]:
+        """What is seen without stages, for somebody who waits: a phrase says by itself what it means."""
+        found = self.preannotate(image, labels, model=model, stages=None, priority=Priority.INTERACTIVE)
+        return found.regions
 
     def is_staged(self, stages: ProjectStages = NO_STAGES) -> bool:
         """Whether ``preannotate`` works in stages, some of which wait for answers; see ``Stager.is_staged``."""

@@ -78,6 +78,22 @@ class EmbeddingService:
         self._disk_hits = 0
         self._closed = False
 
+    def windows(
+        self,
+        segmenter: Segmenter,
+        image: Image,
+        *,
+        priority: Priority,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Callable[[IntBox], ImageEmbedding]:
+        """What gives the embedding of a window of an image, kept in memory only where a person waits; see ``get``."""
+        remember = priority is Priority.INTERACTIVE
+
+        def encode(window: IntBox) -> ImageEmbedding:
+            return self.get(segmenter, image, window, priority=priority, cancelled=cancelled, remember=remember)
+
+        return encode
+
     def get(
         self,
         segmenter: Segmenter,

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from maskwright.assist.discovery import SeesObjects
 from maskwright.assist.encode_queue import Priority
 from maskwright.assist.encoding import EmbeddingService
-from maskwright.assist.everything import Encode
 from maskwright.assist.fewshot import Learnt, Similar, Support, find_similar, learn_supports
 from maskwright.assist.fewshot_candidates import DescribesRegions
 from maskwright.assist.refer import Referred, refer_regions
-from maskwright.assist.referring.finders import finder_by_detector, finder_by_looks
+from maskwright.assist.referring.finders import finder_by_classes, finder_by_detector, finder_by_looks
 from maskwright.assist.referring.resolve import Find
 from maskwright.assist.seen import DenseOnce, RegionsOnce, SeenPictures
 from maskwright.assist.suggestion.stager import NO_STAGES, ProjectStages, Stager
@@ -25,13 +24,12 @@ from maskwright.assist.suggestion.values import StageOptions
 from maskwright.assist.text4seg import finder_by_text
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.images import Image
-from maskwright.images.tiles import IntBox
 from maskwright.labels import LabelSet
 from maskwright.models.dense.pooling import heat_maps
 from maskwright.models.dense.region_classes import knows_words, shown_where
 from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.prompt_sets import PromptSet
-from maskwright.models.protocols import ImageEmbedding, LanguageModel, Message, RegionClassifier, Segmenter
+from maskwright.models.protocols import LanguageModel, Message, RegionClassifier, Segmenter
 from maskwright.models.text4seg import TextSegmenter
 from maskwright.models.uri import Role, parse_model_uri
 from maskwright.regions import Region
@@ -59,6 +57,7 @@ class Finding:
         classifier: Tells where an image shows what words mean.
         features: Compares regions where no dense features are set.
         stager: Has the language model, the detector and the dense features that are set.
+        annotated: Gives the regions of an image with their classes, by the segmenter that a URI names.
         tile_size: Longest side of an image in which anything is found, in pixels.
     """
 
@@ -69,12 +68,13 @@ class Finding:
         classifier: RegionClassifier,
         features: DescribesRegions,
         stager: Stager,
+        annotated: Callable[[Image, LabelSet, str | None], Sequence[Region]],
         *,
         tile_size: int,
     ) -> None:
         self._embeddings, self._segmenter = embeddings, segmenter
         self._classifier, self._features, self._stager = classifier, features, stager
-        self._tile_size, self._seen = tile_size, SeenPictures()
+        self._annotated, self._tile_size, self._seen = annotated, tile_size, SeenPictures()
         self._learnt: ByteBoundedCache[Hashable, Learnt] = ByteBoundedCache(LEARNT_BYTES, _nbytes)
 
     def by_words(
@@ -82,6 +82,7 @@ class Finding:
         image: Image,
         wanted: Sequence[Wanted],
         *,
+        labels: LabelSet | None = None,
         model: str | None = None,
         stages: ProjectStages = NO_STAGES,
         described: bool = False,
@@ -89,12 +90,13 @@ class Finding:
     ) -> Referred:
         """The regions that phrases name, each once; see ``refer_regions``.
 
-        A detector that is set finds them; else the classifier does. A language model that is set reads what the grammar
-        of phrases does not understand.
+        A detector that is set finds them; else what pre-annotation sees of the project's classes, and the classifier
+        for everything else. A language model that is set reads what the grammar of phrases does not understand.
 
         Args:
             image: The image.
             wanted: At least one phrase.
+            labels: The project's classes on this image; None = any words are as good as others.
             model: Model URI of the segmenter; None = the settings' default.
             stages: What the project says of the other models.
             described: Whether the language model finds them instead, by describing the image cell by cell.
@@ -110,7 +112,7 @@ class Finding:
         prompts = PromptSet(options.domain, options.prompts)
         reads = self._stager.uri("language", stages) != "none"
         language = bounded(_WhenAsked(lambda: self._part("language", stages)), options) if reads else None
-        find, reasons = self._finder(image, model, stages, prompts, described)
+        find, reasons = self._finder(image, labels, model, stages, prompts, described)
         regions: dict[str, Region] = {}
         for one in wanted:
             found = refer_regions(
@@ -172,7 +174,7 @@ class Finding:
             image,
             known,
             segmenter=segmenter,
-            encode=self._encode(segmenter, image, priority),
+            encode=self._embeddings.windows(segmenter, image, priority=priority),
             dense=dense,
             regions=regions,
             label=label,
@@ -210,11 +212,17 @@ class Finding:
         return {name: maps[..., column] for column, name in enumerate(labels.names)}
 
     def _finder(
-        self, image: Image, model: str | None, stages: ProjectStages, prompts: PromptSet, described: bool
+        self,
+        image: Image,
+        labels: LabelSet | None,
+        model: str | None,
+        stages: ProjectStages,
+        prompts: PromptSet,
+        described: bool,
     ) -> tuple[Find, list[str]]:
         """Who finds things by words, and why it is not whom was asked for."""
         segmenter = self._segmenter(model)
-        encode = self._encode(segmenter, image, Priority.INTERACTIVE)
+        encode = self._embeddings.windows(segmenter, image, priority=Priority.INTERACTIVE)
         if described:
             reader = self._reader(stages, prompts)
             return finder_by_text(image, reader, segmenter=segmenter, encode=encode), []
@@ -230,7 +238,14 @@ class Finding:
         looks = finder_by_looks(
             image, segmenter=segmenter, encode=encode, classifier=self._classifier, tile_size=self._tile_size
         )
-        return looks, missing
+        if labels is None or not len(labels):
+            return looks, missing
+        key = ("annotated", labels.content_hash(), segmenter.version)
+
+        def regions() -> Sequence[Region]:
+            return self._seen.once(image.pixels, key, lambda: self._annotated(image, labels, model))
+
+        return finder_by_classes(labels, regions, looks), missing
 
     def _reader(self, stages: ProjectStages, prompts: PromptSet) -> TextSegmenter:
         uri = self._stager.uri("language", stages)
@@ -238,14 +253,6 @@ class Finding:
             raise InvalidInput("a picture is described by a language model that reads pictures, and none is set")
         held = parse_model_uri(uri, "language").scheme == "hf"
         return TextSegmenter(self._part("language", stages), prompts=prompts, constrained=held)
-
-    def _encode(self, segmenter: Segmenter, image: Image, priority: Priority) -> Encode:
-        remember = priority is Priority.INTERACTIVE
-
-        def encode(window: IntBox) -> ImageEmbedding:
-            return self._embeddings.get(segmenter, image, window, priority=priority, remember=remember)
-
-        return encode
 
     def _part(self, role: Role, stages: ProjectStages) -> Any:
         return self._stager.model(role, stages)

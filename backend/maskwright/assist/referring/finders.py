@@ -1,4 +1,4 @@
-"""Who finds things by words: the region classifier that says where it sees them, or a detector with a segmenter."""
+"""Who finds things by words: what pre-annotation found, the classifier of regions, or a detector with a segmenter."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 from maskwright.assist.everything import propose_regions
 from maskwright.assist.located import locate_objects
 from maskwright.assist.preannotate import PreannotationOptions, proposal_options
+from maskwright.assist.referring.grammar import bare
 from maskwright.assist.referring.resolve import Find, Found
+from maskwright.assist.suggestion.names import ClassNames
 from maskwright.errors import InvalidInput
 from maskwright.images import Image
 from maskwright.images.tiles import IntBox
+from maskwright.labels import LabelSet
 from maskwright.models.detectors.suppression import suppress
 from maskwright.models.protocols import (
     Detector,
@@ -24,6 +27,7 @@ from maskwright.models.protocols import (
     Segmenter,
 )
 from maskwright.prompts import Prompt
+from maskwright.regions import Region
 
 _BATCH = 64
 
@@ -61,6 +65,29 @@ def finder_by_looks(
             proposals.append(propose_regions(segmenter, lambda window: embedding, image.size, options))
         located = locate_objects(image.pixels, evidence, [words], proposals[0], segmenter, embedding, classifier)
         return [Found(item.mask, item.quality * float(item.probabilities[0])) for item in located]
+
+    return find
+
+
+def finder_by_classes(labels: LabelSet, regions: Callable[[], Sequence[Region]], otherwise: Find) -> Find:
+    """What finds things of a project's classes among its pre-annotated regions, and everything else as another does.
+
+    A class that is told from the others of its project is seen more surely than a word by itself, and each member of a
+    crowd too.
+
+    Args:
+        labels: The project's classes.
+        regions: Gives the image's regions with their classes; asked only for what is one of these.
+        otherwise: Asked for other things, and where there is no region of a class.
+    """
+    names = ClassNames(labels)
+
+    def find(words: tuple[str, ...]) -> Sequence[Found]:
+        meant = next((item for word in words if (item := names.find(bare(word))) is not None), None)
+        if meant is None:
+            return otherwise(words)
+        alike = [Found(one.mask, one.score) for one in regions() if one.label == meant.name]
+        return alike or otherwise(words)
 
     return find
 
