@@ -17,6 +17,8 @@ import httpx
 
 from maskwright.errors import InvalidInput, Unreachable
 from maskwright.labels import LabelSet
+from maskwright.models.roles import asks_for_stages, configured
+from maskwright.settings import read_settings
 from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.connect import Connection, connect
 from maskwright_label_studio.local import LocalLabelStudio
@@ -90,7 +92,7 @@ class Workbench:
             if found["title"] == title:
                 return int(found["id"])
         self._tell(f"creating the project {title!r}")
-        config = render_template(template, labels)
+        config = render_template(template, labels, remarks=asks_for_stages(configured(read_settings())))
         # Uncertainty sampling: the task that the model is least sure of comes first.
         return int(self.client.create_project(title, config, sampling="Uncertainty sampling")["id"])
 

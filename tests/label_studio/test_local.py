@@ -14,7 +14,7 @@ import pytest
 from maskwright.errors import InvalidInput
 from maskwright.images import load_image
 from maskwright.labels import LabelClass, LabelSet
-from maskwright_label_studio.config import parse_config
+from maskwright_label_studio.config import REMARKS, parse_config
 from maskwright_label_studio.local import LocalLabelStudio, Login, find_executable
 from maskwright_label_studio.local_backend import LocalBackend
 from maskwright_label_studio.samples import SAMPLE_LABELS, SAMPLES, sample_images
@@ -92,8 +92,16 @@ def test_every_template_answers_clicks_and_boxes_with_every_label(name):
         output = config.output_for("image", label)
         assert not output.control.smart, "the mask's own tool must not send prompts"
     smart = {control.shape for control in config.controls if control.smart}
-    assert smart == {"keypoint", "rectangle"}
+    assert smart == {"keypoint", "rectangle", "textarea"}
     assert 'model_index="1"' in render_template(name, labels), "else Label Studio's COCO export fails"
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_why_classes_were_suggested_has_a_place_only_where_it_is_told(name):
+    told = parse_config(render_template(name, SAMPLE_LABELS, remarks=True)).control(REMARKS)
+    assert told is not None
+    assert (told.shape, told.smart) == ("textarea", False), "what is read there is no question"
+    assert parse_config(render_template(name, SAMPLE_LABELS)).control(REMARKS) is None
 
 
 def test_the_three_kinds_of_masks_have_a_template():

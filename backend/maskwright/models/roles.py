@@ -95,6 +95,11 @@ def configured(settings: Settings) -> dict[Role, str]:
     }
 
 
+def asks_for_stages(named: Mapping[Role, str]) -> bool:
+    """Whether any part around the segmenter is played by another model than on a fresh machine."""
+    return any(uri != ROLES[role][0] for role, uri in named.items() if role != "segmenter")
+
+
 def setting_of(role: Role) -> str:
     """Environment variable that sets the model of a part."""
     return "MASKWRIGHT_MODEL" if role == "segmenter" else f"MASKWRIGHT_{role.upper()}"

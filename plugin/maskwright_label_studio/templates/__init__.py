@@ -9,6 +9,7 @@ from defusedxml.ElementTree import fromstring
 
 from maskwright.errors import InvalidInput
 from maskwright.labels import LabelClass, LabelSet
+from maskwright_label_studio.config import REMARKS
 
 DEFAULT_TEMPLATE = "smart-brush"
 
@@ -41,8 +42,13 @@ def add_label(control: Element, label: LabelClass, index: int) -> Element:
     return item
 
 
-def render_template(name: str, labels: LabelSet) -> str:
+def render_template(name: str, labels: LabelSet, *, remarks: bool = False) -> str:
     """The configuration ``name`` with ``labels`` in every control; aliases become ``predicted_values``.
+
+    Args:
+        name: Of a template.
+        labels: At least one.
+        remarks: Whether there is a place for why classes were suggested; see ``remarks``.
 
     Raises:
         InvalidInput: If there is no such template, or no label.
@@ -59,4 +65,7 @@ def render_template(name: str, labels: LabelSet) -> str:
             control.remove(old)
         for index, label in enumerate(labels):
             add_label(control, label, index)
+    if remarks:
+        SubElement(root, "Header", value="Why these classes")
+        SubElement(root, "TextArea", name=REMARKS, toName="image", smart="false")
     return str(tostring(root, encoding="unicode"))

@@ -27,9 +27,9 @@ from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.models.protocols import DenseFeatures, Detector, RegionClassifier, Segmenter
-from maskwright.models.roles import configured, setting_of
+from maskwright.models.roles import asks_for_stages, configured, setting_of
 from maskwright.models.stages import Stages
-from maskwright.models.uri import ROLES, ModelURI, Role, parse_model_uri
+from maskwright.models.uri import ModelURI, Role, parse_model_uri
 from maskwright.settings import Settings
 
 PARTS: tuple[Role, ...] = ("tagger", "captioner", "language", "detector", "dense")
@@ -83,8 +83,7 @@ class Stager:
             InvalidInput: If a URI is malformed, or names a server that the operator has not set; or if money is bounded
                 where nothing has a price.
         """
-        named = self._named(project)
-        return project.options is not None or any(named[part] != ROLES[part][0] for part in PARTS)
+        return asks_for_stages(self._named(project)) or project.options is not None
 
     def version(self, base: str, project: ProjectStages = NO_STAGES) -> str:
         """The version of a project's pre-annotations; ``base`` itself where they are not made in stages.
