@@ -53,8 +53,9 @@ def with_remark(
 
 
 def remark_lines(found: Preannotation) -> list[str]:
-    """A line for each suggested class, those of the label set first, and one for each problem."""
-    lines = [_about(one) for one in sorted(found.suggestions, key=lambda one: not one.is_known)]
+    """A line for each suggested class, then for each problem; of the label set first, what pixels reject behind it."""
+    order = sorted(found.suggestions, key=lambda one: (not one.is_known, one.is_known and one.status == "rejected"))
+    lines = [_about(one) for one in order]
     problems = [_line(f"problem: {words}") for words in found.problems]
     return [*lines[: MOST_LINES - min(len(problems), MOST_LINES // 2)], *problems][:MOST_LINES]
 

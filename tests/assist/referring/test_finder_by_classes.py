@@ -24,7 +24,7 @@ def find():
 
     def regions():
         made_by = Provenance("preannotation", "v")
-        seen = [(LEFT, "coin", 0.6), (RIGHT, "coin", 0.7), (CUP, "cup", 0.9)]
+        seen = [(LEFT, "coin", 0.3), (RIGHT, "coin", 0.7), (CUP, "cup", 0.9)]
         return [Region(mask, label, score, made_by) for mask, label, score in seen]
 
     return finder_by_classes(LABELS, regions, looks)

@@ -86,7 +86,7 @@ def finder_by_classes(labels: LabelSet, regions: Callable[[], Sequence[Region]],
         meant = next((item for word in words if (item := names.find(bare(word))) is not None), None)
         if meant is None:
             return otherwise(words)
-        alike = [Found(one.mask, one.score) for one in regions() if one.label == meant.name]
+        alike = [Found(one.mask, one.score, is_judged=True) for one in regions() if one.label == meant.name]
         return alike or otherwise(words)
 
     return find

@@ -21,10 +21,17 @@ LIKELY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Something that words may mean: a mask that is not empty, and how sure it is, in [0, 1]."""
+    """Something that words may mean.
+
+    Attributes:
+        mask: Not empty.
+        score: How sure it is, in [0, 1].
+        is_judged: Whether it was found good enough already, however much surer others of its kind are.
+    """
 
     mask: Mask
     score: float
+    is_judged: bool = False
 
 
 Find = Callable[[tuple[str, ...]], Sequence[Found]]
@@ -69,7 +76,7 @@ class _Kept:
         if words not in self._answers:
             best: list[Found] = []
             for item in sorted(self._find(words), key=lambda item: -item.score):
-                likely = not best or item.score >= LIKELY * best[0].score
+                likely = not best or item.is_judged or item.score >= LIKELY * best[0].score
                 if likely and not item.mask.is_empty and not any(_is_same(item, other) for other in best):
                     best.append(item)
             self._answers[words] = best
