@@ -11,6 +11,7 @@ from maskwright.assist.suggestion.memo import PhraseMemo
 from maskwright.assist.suggestion.staged import preannotate_in_stages
 from maskwright.assist.suggestion.thresholds import ClassThresholds, Threshold
 from maskwright.assist.suggestion.values import StageModels, StageOptions
+from maskwright.errors import Busy, ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
@@ -145,3 +146,40 @@ def test_the_only_class_of_a_project_takes_everything_only_where_no_tag_could_na
     labels = LabelSet.of(["coin"])
     answer = found(*COINS, detector=Peaks(), tags=Tags(knows=knows), classifier=None, labels=labels)
     assert len(answer.regions) == count
+
+
+def test_members_that_pixels_do_not_support_drive_nothing_out(found):
+    members = Kinds("coin", "coin", "coin", probability=0.5)
+    strict = ClassThresholds(usual=Threshold(confirmed=0.9, rejected=0.6))
+    scene = {"detector": Peaks(coin=CROWD), "tags": Tags("coin"), "classifier": members, "thresholds": strict}
+    alone = masks_of(found(*COINS, **scene, options=StageOptions(proposals=False)))
+    assert len(alone) == 1, "with the detector's score the crowd is supported"
+    assert masks_of(found(*COINS, **scene)) == alone
+
+
+class Broken(Kinds):
+    """Runs out of memory, or whatever else may happen."""
+
+    def classify(self, image, masks, phrases):
+        raise ModelUnavailable("the device ran out of memory")
+
+
+def test_whoever_cannot_classify_proposals_costs_nothing_that_was_found(found):
+    answer = found(DOG, detector=Peaks(dog=(40, 5, 80, 55)), tags=Tags("dog"), classifier=Broken())
+    assert masks_of(answer) == {DOG}
+    assert "nothing was added to what was found: the device ran out of memory" in answer.problems
+
+
+def test_several_classes_that_nothing_tells_apart_are_left_to_the_detector(found):
+    answer = found(DOG, detector=Peaks(dog=(40, 5, 80, 55)), tags=Tags(knows=("petri dish",)), classifier=None)
+    assert masks_of(answer) == {DOG}
+    assert answer.problems == ()
+
+
+def test_an_image_that_cannot_be_encoded_now_is_not_kept_without_its_proposals(found):
+    class Full(Kinds):
+        def classify(self, image, masks, phrases):
+            raise Busy("too many images wait")
+
+    with pytest.raises(Busy):
+        found(DOG, detector=Peaks(dog=(40, 5, 80, 55)), tags=Tags("dog"), classifier=Full())

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import Busy, Cancelled, MaskwrightError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -17,10 +17,11 @@ def attempt(work: Callable[[], _T], otherwise: _T, failure: str, problems: list[
 
     Raises:
         Cancelled: If the work was cancelled.
+        Busy: If too much waits already: a moment later nothing would be missing.
     """
     try:
         return work()
-    except Cancelled:
+    except (Busy, Cancelled):
         raise
     except MaskwrightError as error:
         _log.warning("%s: %s", failure, error)

@@ -104,12 +104,16 @@ def joined(
 
     Raises:
         Cancelled: If the context says so, or a model was cancelled.
+        Busy: If too many images wait to be encoded.
     """
     if not options.proposals or not isinstance(context.models.detector, EmbeddedDetector):
         return found
-    if _classifier(context) is None and not _is_unspeakable(labels, context):
+    if _classifier(context) is None and (len(labels) > 1 or not _is_unspeakable(labels, context)):
         return found  # whatever there is would be taken for the only class
-    proposals = _proposed(image, labels, limits, context, said).regions
+    proposals = attempt(
+        lambda: _proposed(image, labels, limits, context, said).regions, (), "nothing was added to what was found", said
+    )
+    proposals = tuple(one for one in proposals if _status(one, context) != "rejected")
     by_class = {label: [one for one in proposals if one.label == label] for label in {one.label for one in proposals}}
     suggestions = list(found.suggestions)
     kept = list(found.kept)
@@ -122,7 +126,6 @@ def joined(
             kept[row] = shared_areas(mask, masks).sum() < HELD * mask.area
         larger = [found.regions[row].mask for row in rows if kept[row]]
         alike = [one for one in alike if not larger or shared_areas(one.mask, larger).max() < HELD * one.mask.area]
-        alike = [one for one in alike if _status(one, context) != "rejected"]
         added += alike
         if alike:
             suggestions = _with_pixels(suggestions, max(alike, key=_probability), context)
