@@ -48,12 +48,13 @@ class Describer:
 
 
 class Boxes:
-    name, version = "boxes", "boxes-1"
+    name, version, asked = "boxes", "boxes-1", ()
 
     def for_recall(self):
         return self
 
     def detect(self, image, phrases):
+        Boxes.asked = tuple(phrases)
         rows = [number for number, phrase in enumerate(phrases) if phrase == "dog"]
         return Detections(
             np.array([(10, 5, 30, 35)] * len(rows), dtype=np.float32).reshape(-1, 4),
@@ -266,3 +267,12 @@ def test_a_class_that_nobody_describes_today_makes_the_answer_one_to_be_made_aga
     assert [region.label for region in found.regions] == ["dog"]
     assert found.is_degraded
     assert found.problems == ("no descriptors of 'cat': busy",)
+
+
+@pytest.mark.parametrize("language", ["none", "sentence-matcher"])
+def test_a_class_that_no_tag_could_name_is_looked_for_also_where_tags_are_matched(
+    make, box_oracle, painted, monkeypatch, language
+):
+    monkeypatch.setattr(Tags, "vocabulary", ("dog", "table"), raising=False)
+    dog(make(language=language), ProjectStages(options=UNCHECKED), box_oracle, painted)
+    assert Boxes.asked[:2] == ("dog", "cat")

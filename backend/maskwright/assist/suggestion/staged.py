@@ -152,7 +152,8 @@ def _suggested(
         said = [*reading.problems, *problems]
         known = [one for one in found if one.is_known]
         named = {one.label for one in known}
-        unsaid = [one for one in unspeakable(labels, models, options) if one.label not in named]
+        asked = replace(models, language=context.describing or models.language)  # what a budget wraps tells its kind
+        unsaid = [one for one in unspeakable(labels, asked, options) if one.label not in named]
         suggestions = [*known, *unsaid, *(one for one in found if not one.is_known)]
         # A caption names no class by itself: a language model has to infer classes from it.
         captioned = options.caption and models.captioner is not None
