@@ -19,6 +19,7 @@ from maskwright.masks import Mask
 from maskwright.models.language.budget import Usage
 from maskwright.models.protocols import Detections
 from maskwright.models.stages import Stages
+from maskwright.regions import Provenance, Region
 from maskwright.settings import Settings
 
 SIZE = (40, 60)
@@ -68,6 +69,7 @@ def make(tmp_path, counting):
     made = []
 
     def of(**parts: Any) -> tuple[Finding, Parts, Colours]:
+        annotated, classifier = parts.pop("annotated", lambda *asked: ()), parts.pop("classifier", object())
         settings = Settings(_env_file=None, home=tmp_path)
         stages, colours = Parts(settings, **parts), Colours()
         embeddings = EmbeddingService(memory_bytes=1 << 20, store=None, queue_size=8, batch_size=1)
@@ -75,10 +77,10 @@ def make(tmp_path, counting):
         finding = Finding(
             embeddings,
             lambda uri: counting,
-            object(),
+            classifier,
             colours,
             Stager(settings, stages),
-            lambda *asked: (),
+            annotated,
             tile_size=64,
         )  # fmt: skip
         return finding, stages, colours
@@ -238,3 +240,27 @@ def test_heat_maps_without_dense_features_are_refused(make, picture):
     with pytest.raises(InvalidInput, match="MASKWRIGHT_DENSE"):
         finding.heat_maps(picture(1, ONE), WORDS)
     assert stages.loaded == []
+
+
+class Locates:
+    """Could find things by words, and is not asked."""
+
+    name = version = "locates"
+
+    def classify(self, image: Any, masks: Any, phrases: Any) -> Any:
+        raise AssertionError("asked in vain")
+
+    locate = classify
+
+
+def test_what_was_seen_of_a_picture_is_forgotten_when_other_classes_come_into_service(make, picture):
+    made_by, image = Provenance("preannotation", "v"), picture(1, ONE, TWO)
+    seen = {"sam": ONE, "sam+classes:r2": TWO}
+    finding, _, _ = make(
+        classifier=Locates(),
+        annotated=lambda image, labels, model: [Region(Mask.from_box(seen[model], SIZE), "bolt", 0.9, made_by)],
+    )
+    labels = LabelSet.of(["bolt", "nut"])
+    for model in (*seen, "sam"):
+        found = finding.by_words(image, [Wanted("the bolt", "bolt")], labels=labels, model=model)
+        assert boxes(found) == [seen[model]]

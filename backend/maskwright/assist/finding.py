@@ -240,7 +240,7 @@ class Finding:
         )
         if labels is None or not len(labels):
             return looks, missing
-        key = ("annotated", labels.content_hash(), segmenter.version)
+        key = ("annotated", labels.content_hash(), segmenter.version, model)  # a URI names what tells classes apart
 
         def regions() -> Sequence[Region]:
             return self._seen.once(image.pixels, key, lambda: self._annotated(image, labels, model))
