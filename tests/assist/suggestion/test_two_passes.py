@@ -93,3 +93,13 @@ def test_no_boxes_ask_nothing(box_oracle, scene):
     segmenter = box_oracle()
     assert segment_boxes(segmenter, scene(segmenter), [], rule="spread", count=5) == []
     assert segmenter.prompts == []
+
+
+def test_however_many_boxes_lie_in_one_the_segmenter_is_asked_with_a_bounded_number_of_points(
+    box_oracle, scene, monkeypatch
+):
+    monkeypatch.setattr("maskwright.assist.suggestion.two_passes.MOST_OTHERS", 2)
+    segmenter = box_oracle()
+    boxes = [(8.0, 8.0, 97.0, 52.0), *((62.0 + x, 10.0, 95.0, 50.0) for x in range(5))]
+    segment_boxes(segmenter, scene(segmenter), boxes, rule="spread", count=3, negative_points=True)
+    assert max(int((one.point_labels == 0).sum()) for one in segmenter.prompts[1]) == 2

@@ -20,6 +20,8 @@ from maskwright.prompts import Box, Prompt
 
 AT_ONCE = 100
 """Boxes that the segmenter answers together: each takes megabytes while it does."""
+MOST_OTHERS = 100
+"""Points of a box that are not on its object, of the surest of the other boxes: each is paid for in every answer."""
 SAME = 0.5
 """IoU of the two answers from which they are the same object."""
 
@@ -62,7 +64,7 @@ def segment_boxes(
         rule: Which points go with a box; ``none`` = the segmenter is asked once.
         count: Most points with ``spread``.
         negative_points: Whether what lies deepest in another box's first answer is marked as not part of the object,
-            where it lies in this box.
+            where it lies in this box; ``MOST_OTHERS`` of the first boxes at most.
     """
     if not boxes:
         return []
@@ -123,12 +125,12 @@ def _masks(
 
 
 def _others_within(box: Box, own: int, points: Points) -> Points:
-    """Those of the (n, 2) points of all boxes that lie in a box and are not its own."""
+    """Those of the (n, 2) points of all boxes that lie in a box and are not its own, ``MOST_OTHERS`` at most."""
     x0, y0, x1, y1 = box
     xs, ys = points.T
     inside = (x0 <= xs) & (xs < x1) & (y0 <= ys) & (ys < y1)
     inside[own] = False
-    others: Points = points[inside]
+    others: Points = points[inside][:MOST_OTHERS]
     return others
 
 
