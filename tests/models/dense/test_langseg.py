@@ -117,6 +117,31 @@ def test_either_name_is_enough_and_more_descriptors_make_a_class_no_likelier():
     )
 
 
+class Attends:
+    """A network that meets phrases inside; notes which."""
+
+    name, version, seen = "attends", "attends-1", {"cat": 0.4, "pet": 0.2, "dog": 0.4, "fur": 0.7, "no fur": 0.1}
+
+    def features(self, image):
+        raise InvalidInput("no vectors")
+
+    text = features
+
+    def maps(self, image, phrases):
+        self.asked = list(phrases)
+        return np.broadcast_to(np.float32([self.seen[one] for one in phrases]), (2, 2, len(phrases)))
+
+
+def test_of_what_a_network_sees_itself_more_descriptors_make_no_class_likelier_either():
+    dense, labels = Attends(), LabelSet((LabelClass("cat", ("pet", "cat"), ("fur", "no fur")), LabelClass("dog")))
+    options = LangSegOptions(levels=(1,), ensemble="names")
+    phrases = [item.phrases for item in labels]
+    found = LangSeg(dense, labels, options).maps(picture(), phrases)
+    np.testing.assert_allclose(found[0, 0], [0.4, 0.4], rtol=1e-6)
+    assert sorted(dense.asked) == ["cat", "dog", "fur", "no fur", "pet"], "each is asked for once"
+    np.testing.assert_allclose(LangSeg(dense, None, options).maps(picture(), phrases)[0, 0], [0.4, 0.4], rtol=1e-6)
+
+
 def test_a_descriptor_that_the_image_does_not_speak_for_counts_less():
     words = Colours().text(["a ripe one", "an unripe one"])
     green = np.eye(6, dtype=np.float32)[1]

@@ -20,7 +20,7 @@ from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.input_grid import unit
 from maskwright.models.dense.pooling import SCALE, pool, probabilities
-from maskwright.models.dense.region_classes import NOTHING, PhraseMaps, best_words, shown_where
+from maskwright.models.dense.region_classes import NOTHING, PhraseMaps, best_words
 from maskwright.models.protocols import RGB, DenseFeatures
 
 Vectors = NDArray[np.float32]
@@ -129,8 +129,8 @@ class LangSeg:
         options = self._options
         described = [(words, self._descriptors.get(tuple(words), ())) for words in phrases]
         if isinstance(self._dense, PhraseMaps):
-            dense, groups = self._dense, [(*words, *more) for words, more in described]
-            return pyramid(image, options.levels, lambda tile: _shares(shown_where(dense, tile, groups)))
+            dense, groups = self._dense, [self._parts(*item) for item in described]
+            return pyramid(image, options.levels, lambda tile: _shares(self._shown(dense, tile, groups)))
         parts = [self._parts(words, more) for words, more in described]
         if options.nothing:
             parts.append(self._parts(options.nothing, ()))
@@ -146,6 +146,16 @@ class LangSeg:
 
         scores = pyramid(image, options.levels, look)
         return probabilities(scores, scale=options.scale)[..., : len(phrases)]
+
+    def _shown(self, dense: PhraseMaps, image: RGB, groups: Sequence[Sequence[tuple[str, ...]]]) -> Vectors:
+        """(h, w, C) float32: how much a network itself sees of classes, told by their parts; each phrase asked once."""
+        asked = list(dict.fromkeys(word for parts in groups for words in parts for word in words))
+        shown = dict(zip(asked, np.moveaxis(dense.maps(image, asked), -1, 0), strict=True))
+        together = np.mean if self._options.ensemble == "names" else np.max
+        planes = [
+            np.max([together([shown[word] for word in words], axis=0) for words in parts], axis=0) for parts in groups
+        ]
+        return np.stack(planes, axis=-1).astype(np.float32)
 
     def _parts(self, words: Sequence[str], descriptors: Sequence[str]) -> list[tuple[str, ...]]:
         """The words of a class that go together; of several such groups the best counts."""
