@@ -81,10 +81,11 @@ class Kinds:
 
 @pytest.fixture
 def found(box_oracle, painted):
-    def of(*masks, detector, tags, classifier, labels=LABELS, options=USUAL, **more):
+    def of(*masks, detector, tags, classifier, labels=LABELS, options=USUAL, dense=None, **more):
         segmenter, pixels = box_oracle(), painted(SIZE, *masks)
         context = Context(
-            StageModels(tagger=tags, detector=detector), segmenter, lambda window: segmenter.encode([pixels])[0],
+            StageModels(tagger=tags, detector=detector, dense=dense), segmenter,
+            lambda window: segmenter.encode([pixels])[0],
             memo=PhraseMemo(), model_version="v1", classifier=classifier, **more,
         )  # fmt: skip
         return preannotate_in_stages(Image(pixels, "0" * 64, "0" * 64), labels, LIMITS, options, context)
@@ -183,3 +184,24 @@ def test_an_image_that_cannot_be_encoded_now_is_not_kept_without_its_proposals(f
 
     with pytest.raises(Busy):
         found(DOG, detector=Peaks(dog=(40, 5, 80, 55)), tags=Tags("dog"), classifier=Full())
+
+
+class Overflowing:
+    """Dense features whose precision does not hold what they compute."""
+
+    name, version = "overflowing", "overflowing-1"
+
+    def features(self, image):
+        return np.full((6, 12, 2), np.nan, dtype=np.float32)
+
+    def text(self, phrases):
+        return np.ones((len(phrases), 2), dtype=np.float32)
+
+
+def test_what_is_no_number_becomes_no_score(found):
+    answer = found(
+        DOG, *COINS[:1], detector=Peaks(dog=(40, 5, 80, 55)), tags=Tags("dog"), classifier=None, dense=Overflowing()
+    )
+    (region,) = answer.regions
+    assert (region.mask, np.isfinite(region.score)) == (DOG, True)
+    assert any("no number" in words for words in answer.problems)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from maskwright.assist.seen import SeenPictures
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.values import StageOptions
+from maskwright.errors import ModelUnavailable
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.langseg import LangSeg, LangSegOptions
@@ -36,6 +37,17 @@ classes are left out."""
 def nothing_words(names: ClassNames, domain: str) -> tuple[str, ...]:
     """Words that compete with the classes for what is none of them."""
     return (*NOTHING, *(word for word in NEGATIVES.get(domain, ()) if names.find(word) is None))
+
+
+def finite(probabilities: NDArray[np.float32], by: str) -> NDArray[np.float32]:
+    """The same probabilities of a model, if they are numbers.
+
+    Raises:
+        ModelUnavailable: If some are not.
+    """
+    if not np.isfinite(probabilities).all():
+        raise ModelUnavailable(f"{by} answers with what is no number; its weights or its precision do not fit")
+    return probabilities
 
 
 class ClassPlaces:
@@ -66,9 +78,14 @@ class ClassPlaces:
         return knows_words(self._dense)
 
     def maps(self, image: RGB, phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """(h, w, C) float32: how probable each class is at each place. See ``LangSeg.maps``."""
+        """(h, w, C) float32: how probable each class is at each place. See ``LangSeg.maps``.
+
+        Raises:
+            InvalidInput: As ``LangSeg.maps``.
+            ModelUnavailable: If what the family answers is no number.
+        """
         asked = tuple(map(tuple, phrases))
-        return self._seen.once(image, asked, lambda: self._method.maps(image, asked))
+        return self._seen.once(image, asked, lambda: finite(self._method.maps(image, asked), self.name))
 
     def classify(self, image: RGB, masks: Sequence[Mask], phrases: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """See ``protocols.RegionClassifier``."""

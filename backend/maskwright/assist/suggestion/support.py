@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from maskwright.assist.suggestion.attempts import attempt
 from maskwright.assist.suggestion.names import ClassNames
-from maskwright.assist.suggestion.places import ClassPlaces, nothing_words
+from maskwright.assist.suggestion.places import ClassPlaces, finite, nothing_words
 from maskwright.assist.suggestion.thresholds import USUAL, ClassThresholds, Threshold
 from maskwright.assist.suggestion.values import Source, Status, Suggestion
-from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.errors import InvalidInput
 from maskwright.labels import LabelSet
 from maskwright.masks import Mask
 from maskwright.models.dense.pooling import pool
@@ -179,18 +179,11 @@ def _look(
             if classifier is None:
                 return _Looks()
         else:
-            maps = _finite(maps, places.name)
             return _Looks(labelled, pool(maps, masks), _peaks(labelled, maps), places.name)
     if classifier is None or not masks:
         return _Looks()
     probabilities = classifier.classify(pixels, masks, [*phrases, nothing_words(names, domain)])[:, : len(phrases)]
-    return _Looks(labelled, _finite(probabilities, classifier.name), by=classifier.name)
-
-
-def _finite(probabilities: NDArray[np.float32], by: str) -> NDArray[np.float32]:
-    if not np.isfinite(probabilities).all():
-        raise ModelUnavailable(f"{by} answers with what is no number; its weights or its precision do not fit")
-    return probabilities
+    return _Looks(labelled, finite(probabilities, classifier.name), by=classifier.name)
 
 
 def _peaks(names: Sequence[str], maps: NDArray[np.float32]) -> dict[str, float]:

@@ -20,7 +20,6 @@ from maskwright.assist.suggestion.context import Context
 from maskwright.assist.suggestion.countable import countable_classes
 from maskwright.assist.suggestion.names import ClassNames
 from maskwright.assist.suggestion.values import Source, StageOptions, Suggestion
-from maskwright.errors import ModelUnavailable
 from maskwright.images import Image
 from maskwright.labels import LabelClass, LabelSet
 from maskwright.masks import Mask
@@ -111,10 +110,7 @@ def _maps(image: Image, classes: Sequence[LabelClass], context: Context) -> NDAr
     with context.stage("check"):
         if not places.knows_words:
             return None
-        maps = places.maps(image.pixels, [item.phrases for item in classes])
-    if not np.isfinite(maps).all():
-        raise ModelUnavailable(f"{places.name} answers with what is no number; its weights or precision do not fit")
-    return maps
+        return places.maps(image.pixels, [item.phrases for item in classes])
 
 
 def _proposed(
