@@ -110,8 +110,12 @@ def joined(
         return found
     if _classifier(context) is None and (len(labels) > 1 or not _is_unspeakable(labels, context)):
         return found  # whatever there is would be taken for the only class
+    nothing: tuple[Region, ...] = ()
     proposals = attempt(
-        lambda: _proposed(image, labels, limits, context, said).regions, (), "nothing was added to what was found", said
+        lambda: _proposed(image, labels, limits, context, said).regions,
+        nothing,
+        "nothing was added to what was found",
+        said,
     )
     proposals = tuple(one for one in proposals if _status(one, context) != "rejected")
     by_class = {label: [one for one in proposals if one.label == label] for label in {one.label for one in proposals}}
