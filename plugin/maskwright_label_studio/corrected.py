@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from maskwright.annotated import AnnotationKind
@@ -38,6 +39,9 @@ from maskwright_label_studio.webhook import PLATFORM_NAME
 
 LOOKS = 20
 """Finished tasks that are looked through, the newest."""
+MOST_HEADS = 2_000
+"""Annotations among which those tasks are looked for, the newest: where the machine annotated thousands since anybody
+corrected something, what people outlined before is not asked for with every image."""
 PICTURES = 3
 """Of a class: what more of them add is less than what they cost."""
 MOST_EXAMPLES = 20
@@ -203,7 +207,7 @@ class CorrectedExamples:
             return 0, []
         machine = {int(number) for number in ProjectNotes(store.database).get(row.id, MACHINE) or ()}
         newest: dict[int, Head] = {}
-        for head in store.newest_heads(row.id, kinds=_FINISHED):
+        for head in islice(store.newest_heads(row.id, kinds=_FINISHED), MOST_HEADS):
             if head.stored.lead_time or head.task_number not in machine:
                 newest.setdefault(head.task_number, head)
             if len(newest) == LOOKS:

@@ -15,8 +15,10 @@ from maskwright.assist.preannotate import Preannotation, PreannotationOptions
 from maskwright.assist.suggestion.stager import NO_STAGES
 from maskwright.errors import Busy, NotFound
 from maskwright.images import Image
+from maskwright.learn.rounds.workshop import MACHINE
 from maskwright.masks import Mask
 from maskwright.store.corrections import CorrectionsStore, Stored, TaskState, open_store
+from maskwright.store.project_notes import ProjectNotes
 from maskwright_label_studio import corrected
 from maskwright_label_studio.brush import encode_brush
 from maskwright_label_studio.config import parse_config
@@ -136,6 +138,18 @@ def test_a_long_history_is_not_read_to_find_what_is_new(ask, store, monkeypatch)
     )
     ask()
     assert [head.task_number for head in heads] == [9, 8]
+
+
+def test_what_the_machine_annotated_is_not_read_without_end_for_what_people_did_before(ask, store, monkeypatch):
+    put(store, outlined(1), *(outlined(number, day=number, lead_time=0) for number in (2, 3, 4, 5)))
+    ProjectNotes(store.database).put(1, MACHINE, {str(number): number for number in (2, 3, 4, 5)})
+    ask()
+    assert ask.asked.shown == [["1.png"]]
+    put(store, outlined(6, day=6, lead_time=0))
+    ProjectNotes(store.database).put(1, MACHINE, {str(number): number for number in (2, 3, 4, 5, 6)})
+    monkeypatch.setattr(corrected, "MOST_HEADS", 5)
+    assert ask() == ()
+    assert len(ask.asked.shown) == 1
 
 
 def test_an_example_whose_picture_is_missing_costs_that_example_alone(ask, store):
