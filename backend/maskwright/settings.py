@@ -111,6 +111,13 @@ class Settings(BaseSettings):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("language_server")
+    @classmethod
+    def _has_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("write the server's base URL as model URIs do, such as https://api.openai.com/v1")
+        return value
+
     @field_validator("home", "local_files_root")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:

@@ -11,7 +11,7 @@ from maskwright.models.language.budget import Budget, BudgetedModel
 from maskwright.models.language.openai_server import OpenAIServer
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.stages import Stages
-from maskwright.settings import Settings
+from maskwright.settings import Settings, read_settings
 
 LABELS = ["person", "dog"]
 GOOD = {"labels": [{"name": "dog", "evidence": ["puppy"], "implied": False}]}
@@ -171,6 +171,13 @@ def test_a_failure_that_passes_is_survived(server, model):
     assert ask(model) == GOOD
 
 
+def test_a_server_that_keeps_failing_says_why_in_its_own_words(server, model, monkeypatch):
+    monkeypatch.setattr("maskwright.models.language.exchange._PAUSES", (0.0,))
+    server.script = [server.reply(500, {"error": {"message": "image input is not supported"}})]
+    with pytest.raises(ModelUnavailable, match=r"\(HTTP 500\), asked 2 times: image input is not supported$"):
+        ask(model)
+
+
 def test_a_server_that_keeps_failing_is_named_with_its_status(server, hasty):
     server.script = [server.reply(503, b"boom")]
     with pytest.raises(ModelUnavailable, match=r"language model tiny: http://127.0.0.1:\d+/v1: it fails \(HTTP 503\)"):
@@ -206,7 +213,10 @@ def test_special_addresses_are_never_asked(address):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, r"refuses access \(HTTP 401\); check the API key"),
+        (
+            401,
+            r"\(HTTP 401\) and was sent no API key: set MASKWRIGHT_LANGUAGE_API_KEY, and MASKWRIGHT_LANGUAGE_SERVER to",
+        ),
         (302, r"redirects \(HTTP 302\)"),
         (404, r"refuses the request \(HTTP 404\): the model 'tiny' does not exist"),
     ],
@@ -215,6 +225,17 @@ def test_refusals_are_told_in_the_words_of_the_server(server, model, status, wor
     server.script = [server.reply(status, {"error": {"message": "the model 'tiny' does not exist"}})]
     with pytest.raises(ModelUnavailable, match=words):
         ask(model)
+
+
+def test_a_key_that_is_refused_is_named_by_its_setting(server):
+    server.script = [server.reply(401, {"error": {"message": "Incorrect API key"}})]
+    with pytest.raises(ModelUnavailable, match=r"refuses access \(HTTP 401\); check MASKWRIGHT_LANGUAGE_API_KEY$"):
+        ask(OpenAIServer("tiny", "tiny-1", "tiny", server.url, api_key="wrong"))
+
+
+def test_a_server_that_would_be_sent_the_key_is_a_base_url():
+    with pytest.raises(InvalidInput, match="MASKWRIGHT_LANGUAGE_SERVER: write the server's base URL"):
+        read_settings(language_server="localhost:8000")
 
 
 def test_instructions_in_a_caption_stay_data(server, model):

@@ -20,6 +20,7 @@ from maskwright.store.connection import Deadline, PinnedBackend, resolve, system
 
 MOST_BYTES = 1024**2
 """Of a reply; longer ones are not read to their end."""
+_MOST_QUOTED = 200
 _PAUSES = (0.5, 1.0, 2.0)
 """Seconds before the next tries after a failure that passes, where the server names none."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
@@ -57,7 +58,7 @@ def post_patiently(url: str, payload: Mapping[str, Any], headers: Mapping[str, s
         TimeoutError: If the deadline passes, however slowly single bytes arrive.
     """
     content = json.dumps(payload).encode()
-    failure = ""
+    failure = said = ""
     for pause in (*_PAUSES, None):
         wanted = pause
         try:
@@ -67,10 +68,12 @@ def post_patiently(url: str, payload: Mapping[str, Any], headers: Mapping[str, s
                 raise ModelUnavailable(
                     "its TLS certificate is not trusted; a private certificate authority is added with SSL_CERT_FILE"
                 ) from error
+            said = ""
             failure = "it cannot be reached" if isinstance(error, httpcore.ConnectError) else "it broke off its answer"
         else:
             if reply.status not in _PASSING:
                 return reply
+            said = words_of(reply)
             failure = "it is busy (HTTP 429)" if reply.status == 429 else f"it fails (HTTP {reply.status})"
             wanted = reply.retry_after if pause is not None and reply.retry_after is not None else pause
         if wanted is None:
@@ -78,7 +81,24 @@ def post_patiently(url: str, payload: Mapping[str, Any], headers: Mapping[str, s
         if wanted >= deadline.remaining():
             raise ModelUnavailable(f"{failure}, and is to be asked again in {wanted:g} s, after the time allowed")
         time.sleep(wanted)
-    raise ModelUnavailable(f"{failure}, asked {len(_PAUSES) + 1} times")
+    raise ModelUnavailable(f"{failure}, asked {len(_PAUSES) + 1} times{': ' + said if said else ''}")
+
+
+def words_of(reply: Reply) -> str:
+    """What a server says about a refusal, short and in one line."""
+    try:
+        document = json.loads(reply.body)
+        error = document.get("error", document.get("detail", document.get("message", "")))
+        text = error.get("message", "") if isinstance(error, dict) else error
+    except (ValueError, AttributeError, RecursionError):
+        text = reply.body[:_MOST_QUOTED].decode("utf-8", "replace")
+    return quoted(text if isinstance(text, str) else json.dumps(text))
+
+
+def quoted(text: str) -> str:
+    """Words of a stranger, short and in one printable line."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:_MOST_QUOTED]
 
 
 def _post(url: httpx.URL, content: bytes, headers: Mapping[str, str], deadline: Deadline) -> Reply:

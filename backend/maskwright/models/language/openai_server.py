@@ -13,7 +13,7 @@ from maskwright.models.language.asking import AskingModel, Completion
 from maskwright.models.language.budget import FREE, Budget, Price, Usage, estimate_usage
 from maskwright.models.language.daily_money import DailyMoney
 from maskwright.models.language.dialect import Dialect, Form
-from maskwright.models.language.exchange import Reply, post_patiently
+from maskwright.models.language.exchange import Reply, post_patiently, quoted, words_of
 from maskwright.models.language.schema import InvalidAnswer
 from maskwright.models.protocols import Message
 from maskwright.models.uri import ModelURI
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from maskwright.models.stages import StageDescription
 
 _REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
-_MOST_QUOTED = 200
 _SCHEMAS_REFUSED = 2
 """Different schemas that a server refuses before it is taken to know none; each costs a refusal."""
 _SCHEMAS_KEPT = 256
@@ -96,10 +95,11 @@ class OpenAIServer(AskingModel):
                 elif len(self._refused) < _SCHEMAS_KEPT:
                     self._refused[key] = dialect.form
                 return _completion(reply, messages)
-            words = _words(reply)
+            words = words_of(reply)
             simpler = dialect.simpler(words) if reply.status in _REFUSED_FORM else None
             if simpler is None:
-                raise ModelUnavailable(f"language model {self.name}: {self._server} {_refusal(reply.status, words)}")
+                refusal = _refusal(reply.status, words, has_key=bool(self._headers))
+                raise ModelUnavailable(f"language model {self.name}: {self._server} {refusal}")
             dialect = simpler
 
     def _form(self, key: str) -> Form:
@@ -140,7 +140,7 @@ def _completion(reply: Reply, messages: Sequence[Message]) -> Completion:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InvalidAnswer("the server's reply is not a chat completion") from None
     if isinstance(refusal, str) and refusal and not text:
-        raise InvalidAnswer(f"the model refuses: {_quoted(refusal)}")
+        raise InvalidAnswer(f"the model refuses: {quoted(refusal)}")
     if not isinstance(text, str):
         text = ""
     return Completion(text, _usage(document, messages, text), choice.get("finish_reason") == "length")
@@ -159,25 +159,14 @@ def _is_count(told: object) -> TypeGuard[int]:
     return type(told) is int and 0 <= told <= _MOST_TOKENS
 
 
-def _refusal(status: int, words: str) -> str:
+def _refusal(status: int, words: str, *, has_key: bool) -> str:
+    if status in (401, 403) and has_key:
+        return f"refuses access (HTTP {status}); check MASKWRIGHT_LANGUAGE_API_KEY"
     if status in (401, 403):
-        return f"refuses access (HTTP {status}); check the API key, and that it is meant for this server"
+        return (
+            f"refuses access (HTTP {status}) and was sent no API key: set MASKWRIGHT_LANGUAGE_API_KEY, and "
+            "MASKWRIGHT_LANGUAGE_SERVER to this address, since no other server is sent the key"
+        )
     if 300 <= status < 400:
         return f"redirects (HTTP {status}); name the address it redirects to"
     return f"refuses the request (HTTP {status}){': ' + words if words else ''}"
-
-
-def _words(reply: Reply) -> str:
-    """What a server says about a refusal, short and in one line."""
-    try:
-        document = json.loads(reply.body)
-        error = document.get("error", document.get("detail", document.get("message", "")))
-        text = error.get("message", "") if isinstance(error, dict) else error
-    except (ValueError, AttributeError, RecursionError):
-        text = reply.body[:_MOST_QUOTED].decode("utf-8", "replace")
-    return _quoted(text if isinstance(text, str) else json.dumps(text))
-
-
-def _quoted(text: str) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:_MOST_QUOTED]
