@@ -120,6 +120,12 @@ def test_a_stage_refuses_what_cannot_play_its_part(role, text, message):
         parse_model_uri(text, role)
 
 
+def test_a_password_in_a_server_s_address_is_refused_and_not_repeated():
+    with pytest.raises(InvalidInput, match="MASKWRIGHT_LANGUAGE_API_KEY") as caught:
+        parse_model_uri("openai:m@https://user:sesame@host/v1", "language")
+    assert "sesame" not in str(caught.value)
+
+
 @given(st.sampled_from(sorted(ROLES)), st.text(max_size=30))
 def test_no_server_address_breaks_the_parser(role, text):
     with contextlib.suppress(InvalidInput):

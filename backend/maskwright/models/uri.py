@@ -171,6 +171,11 @@ def parse_model_uri(text: str, role: Role = "segmenter") -> ModelURI:
         raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
     if kind == "server":
         model, _, server = location.rpartition("@http")
+        if model and "@" in server:  # not repeated: what stands before it may be a password
+            raise InvalidInput(
+                f"model {scheme}:{model}: its server's address holds a user or a password, and names of models are "
+                "logged; give the key by MASKWRIGHT_LANGUAGE_API_KEY"
+            )
         if not model or not _SERVER.fullmatch(server):
             raise InvalidInput(f"model {text!r}: write {scheme}{_FORMS[kind]}")
         return ModelURI(scheme, model, server="http" + server.rstrip("/"))
