@@ -136,9 +136,12 @@ def test_a_uri_alone_means_the_part_that_one_thinks_of_first(uri, role):
     assert first_role(uri) == role
 
 
-def test_a_uri_of_no_part_names_the_known_forms():
-    with pytest.raises(InvalidInput, match="unknown model 'nothing:x'; known forms: embedded"):
-        first_role("nothing:x")
+def test_a_uri_of_no_part_says_in_one_line_what_was_meant_or_where_the_known_forms_are():
+    with pytest.raises(InvalidInput) as caught:
+        first_role("qqq:x")
+    assert str(caught.value) == "unknown model 'qqq:x'; 'maskwright models list' shows the known forms"
+    with pytest.raises(InvalidInput, match="did you mean grounding-dino:<hub id or folder>"):
+        first_role("grounding-dyno:IDEA-Research/x")
 
 
 def test_a_check_has_the_model_answer_and_tells_version_seconds_and_memory(cache):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from maskwright.models.checkpoints import Checkpoint, Fingerprints, fetch, locat
 from maskwright.models.device import choose_device
 from maskwright.models.families import FAMILIES, Family
 from maskwright.models.stages import STAGES, StageFamily, is_reader
-from maskwright.models.uri import ROLES, Role, known_forms, parse_model_uri
+from maskwright.models.uri import ROLES, SCHEMES, Role, known_form, parse_model_uri
 from maskwright.settings import Settings
 
 _CLIP = ("openai/clip-vit-large-patch14", "openai/clip-vit-base-patch32@refs/pr/15")
@@ -115,7 +116,9 @@ def first_role(uri: str) -> Role:
     for role in _BY_FIRST:
         if scheme in ROLES[role]:
             return role
-    raise InvalidInput(f"unknown model {uri!r}; known forms: {'; '.join(known_forms(role) for role in _BY_FIRST)}")
+    near = get_close_matches(scheme, SCHEMES, 1)
+    meant = f"; did you mean {known_form(near[0], next(r for r in _BY_FIRST if near[0] in ROLES[r]))}?" if near else ""
+    raise InvalidInput(f"unknown model {uri!r}{meant}; 'maskwright models list' shows the known forms")
 
 
 def pull(settings: Settings, role: Role, uri: str) -> Pulled:
