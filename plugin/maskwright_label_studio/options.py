@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -75,6 +76,11 @@ class ProjectOptions(BaseModel):
         return self
 
 
+_WRITE = MappingProxyType(
+    dict.fromkeys(("tuple_type", "list_type"), "write a list")
+    | dict.fromkeys(("dict_type", "mapping_type", "dataclass_type"), "write an object")
+)
+"""What JSON calls what pydantic names by types of Python."""
 DEFAULT_OPTIONS = ProjectOptions()
 
 
@@ -110,6 +116,5 @@ def _validated(value: dict[str, Any]) -> ProjectOptions:
                 [field.name for field in fields(StageOptions)] if is_nested else ProjectOptions.model_fields
             )
             raise InvalidInput(f"extra_params has an unknown key {key!r}; known keys: {known}") from error
-        raise InvalidInput(
-            f"extra_params {key!r}: {first['msg']}" if key else f"extra_params: {first['msg']}"
-        ) from error
+        words = _WRITE.get(first["type"], first["msg"])
+        raise InvalidInput(f"extra_params {key!r}: {words}" if key else f"extra_params: {words}") from error

@@ -56,7 +56,8 @@ def test_options_come_back_as_they_were_kept():
         ({"suggestions": {"domain": "sea"}}, "'suggestions': unknown domain 'sea' of prompts; known: general"),
         ({"suggestions": {"prompts": {"poem": {}}}}, "'suggestions': prompts: unknown prompt 'poem'"),
         ({"suggestions": {"language_seconds": 1e6}}, "it must be above 0 and at most 600"),
-        ({"suggestions": []}, "'suggestions': Input should be a dictionary"),
+        ({"suggestions": []}, "'suggestions': write an object"),
+        ({"suggestions": {"stuff": "sky"}}, "'suggestions.stuff': write a list"),
         ({"tagger": 3}, "'tagger': Input should be a valid string"),
     ],
 )
