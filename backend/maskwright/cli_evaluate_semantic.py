@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def _summary(rows: Mapping[str, SemanticReport]) -> Table:
     table = Table()
     for column, side in (("", "left"), *((name, "right") for name in ("mIoU", "95 % interval", "pixel accuracy",
                          "95 % interval", "mean accuracy", "mIoU per image"))):  # fmt: skip
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
+        table.add_column(column, justify=side, no_wrap=not column)  # type: ignore[arg-type]
     for title, row in rows.items():
         measures: list[str] = []
         for found in (row.mean_iou, row.pixel_accuracy):
@@ -213,6 +214,10 @@ def _interval(found: Estimate) -> str:
     return f"{found.low:.3f} to {found.high:.3f}"
 
 
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
 def _by_class(row: SemanticReport) -> Table:
     from rich.table import Table
 
@@ -222,5 +227,5 @@ def _by_class(row: SemanticReport) -> Table:
         table.add_column(column, justify="right")
     pixels = row.confusion.parts[1]
     for name, iou, recall, count in zip(row.classes, row.confusion.ious, row.confusion.recalls, pixels, strict=True):
-        table.add_row(name, f"{iou:.3f}", f"{recall:.3f}", f"{count / pixels.sum():.1%}")
+        table.add_row(name, _share(iou), _share(recall), f"{count / pixels.sum():.1%}")
     return table

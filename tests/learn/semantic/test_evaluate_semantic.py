@@ -73,6 +73,16 @@ def test_objects_and_areas_are_measured_by_panoptic_quality(truth):
         assert words in told.stdout, words
 
 
+def test_a_class_that_no_image_shows_has_no_figures(truth, tmp_path):
+    document = json.loads((truth / "truth.json").read_text())
+    document["categories"].append({"id": 9, "name": "fence"})
+    (tmp_path / "more.json").write_text(json.dumps(document))
+    done = run("--coco", tmp_path / "more.json", "--images", truth / "images", "--model", "classical", "--limit", 1)
+    assert done.exit_code == 0, done.stderr or done.exception
+    assert "nan" not in done.stdout
+    assert [one.strip() for one in done.stdout.split("fence")[1].split("│")[1:4]] == ["-", "-", "0.0%"]
+
+
 def test_pre_annotations_are_measured_for_programs_and_for_people(truth):
     done = run(*options(truth, "--limit", 2, "--json"))
     assert done.exit_code == 0, done.stderr or done.exception
