@@ -169,6 +169,12 @@ def test_a_check_of_all_that_is_set_goes_on_after_one_that_fails(cache, monkeypa
     assert results["language"]["answer"] == "a puppy is: dog"
 
 
+def test_what_fails_a_check_is_said_once(cache, caplog):
+    answer = run("check", "gem:openai/clip-vit-large-patch14")
+    assert answer.output.count("are not on this machine") == 1
+    assert not caplog.records
+
+
 def test_a_model_that_breaks_when_asked_fails_the_check_in_words(cache, monkeypatch):
     from maskwright.models.tagger import ImageNetTagger
 

@@ -80,6 +80,13 @@ def test_objects_and_areas_are_written_as_panoptic_files_by_what_a_fresh_machine
     assert set(np.unique(ids)) - {0} == {segment["id"] for segment in annotation["segments_info"]}
 
 
+def test_a_model_that_cannot_be_had_costs_one_sentence_and_no_image(run, caplog):
+    done = run("--out", "o.json", MASKWRIGHT_TAGGER="siglip:o/n")
+    assert done.exit_code == 0, done.exception
+    assert done.stderr.count("'maskwright models pull siglip:o/n'") == 1
+    assert not caplog.records
+
+
 @pytest.mark.slow
 def test_dense_features_fill_label_maps_and_draw_where_each_class_is_seen(run, clip, tmp_path):
     done = run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -100,6 +102,20 @@ def track(items: Sequence[T], what: str) -> Iterable[T]:
 
     console = Console(stderr=True)
     return bar(items, what, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Keep out of the log what a command says itself, once: models that cannot be had, stages that gave nothing."""
+    loggers = [logging.getLogger(name) for name in ("maskwright.models.kept", "maskwright.assist.suggestion")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _numbers(text: str, count: int, option: str, form: str) -> list[float]:

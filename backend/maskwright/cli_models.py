@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from maskwright.cli_images import told_once
 from maskwright.errors import InvalidInput, MaskwrightError
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def check(
     results: list[dict[str, Any]] = []
     for part, text in wanted:
         try:
-            trial = try_model(settings, part, text)
+            with told_once():
+                trial = try_model(settings, part, text)
         except MaskwrightError as error:
             results.append({"ok": False, "role": part, "uri": text, "error": " ".join(str(error).split())})
         else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.cli_images import ModelOption, image_files, read_image, track
+from maskwright.cli_images import ModelOption, image_files, read_image, told_once, track
 from maskwright.errors import InvalidInput, MaskwrightError
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def preannotate(
 
     assistant = Assistant(settings)
     try:
-        _WRITERS[form](out, label_set, results(), areas)
+        with told_once():
+            _WRITERS[form](out, label_set, results(), areas)
     finally:
         assistant.close()
     for words, count in problems.items():

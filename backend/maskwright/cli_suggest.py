@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskwright.cli_images import told_once
 from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def suggest_labels(
     written = None if write is None else Written(write)
     config = where.project_config(settings, project)
     labels = where.label_set(config)
-    proposal = propose(settings, where, project, labels, sample, least, written, describe=describe)
+    with told_once():
+        proposal = propose(settings, where, project, labels, sample, least, written, describe=describe)
     names = [one.name for one in proposal.classes]
     document |= {
         "images": proposal.images,
@@ -102,7 +104,7 @@ def suggest_labels(
     _print(proposal)
     _print_rates(document["rates"])
     if written is not None:
-        typer.echo(f"written: {written.config}, {written.proposal} and {written.examples}")
+        typer.echo(f"written: {', '.join(map(str, written.files))}")
     elif approved:
         typer.echo(f"project {project} now has {', '.join(approved)}")
     elif names:
@@ -129,6 +131,11 @@ class Written:
             raise InvalidInput(f"{config}: the configuration is XML; take a name that does not end in .json")
         if not os.access(config.absolute().parent, os.W_OK | os.X_OK):
             raise InvalidInput(f"{config.absolute().parent} is no folder that can be written to")
+
+    @property
+    def files(self) -> list[Path]:
+        """What was written; without an example there is no folder of them."""
+        return [path for path in (self.config, self.proposal, self.examples) if path.exists()]
 
     def keep(self, name: str, number: int, crop: RGB) -> None:
         """Write the picture of an example."""
@@ -183,7 +190,7 @@ def propose(
     if describe and isinstance(models.language, SentenceMatcher | None):
         raise InvalidInput(
             "--describe needs a language model (openai:... or hf:...): set MASKWRIGHT_LANGUAGE, or the project's own; "
-            + ("; ".join(missing) or "the sentence matcher describes nothing")
+            + ("; ".join(missing) or ("the sentence matcher describes nothing" if models.language else "none is set"))
         )
     images = drawn(where.project_images(settings, project), sample)
     if not images:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from maskwright.errors import Unreachable
+from maskwright.errors import NotFound, Unreachable
 from maskwright_label_studio.credentials import Credentials
 from maskwright_label_studio.transports import (
     ApiError,
@@ -79,7 +79,12 @@ class LabelStudioClient:
 
     def project(self, project_id: int) -> dict[str, Any]:
         """One project."""
-        return dict(self.get(f"/api/projects/{project_id}/"))
+        try:
+            return dict(self.get(f"/api/projects/{project_id}/"))
+        except ForeignNotFound:
+            raise
+        except NotFound as error:
+            raise NotFound(f"Label Studio has no project {project_id}, or the key does not see it") from error
 
     def projects(self) -> Iterator[dict[str, Any]]:
         """Every project that the token sees."""

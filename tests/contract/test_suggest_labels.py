@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from maskwright.cli import app
-from maskwright.errors import InvalidInput, ModelUnavailable
+from maskwright.errors import InvalidInput, ModelUnavailable, NotFound
 from maskwright.learn.rounds.suggestions import RATES
 from maskwright.models.protocols import Detections, Tag
 from maskwright.models.stages import Stages
 from maskwright.store.corrections import open_store
 from maskwright.store.project_notes import ProjectNotes
+from maskwright_label_studio.client import LabelStudioClient
 from maskwright_label_studio.config import parse_config
 
 from .conftest import TOKEN
@@ -128,6 +129,20 @@ def test_a_proposal_is_written_with_pictures_and_replaces_nothing(command, tmp_p
             command("1", "--write", file)
 
 
+def test_only_files_that_were_written_are_named(command, monkeypatch):
+    monkeypatch.setattr(Tags, "tags", lambda self, images, *, top=10: [[Tag("disc", 0.9)] for _ in images])
+    assert "written: labels.xml, labels.json\n" in command("1", "--write", "labels.xml")
+
+
+def test_a_project_that_is_not_there_is_named(command, monkeypatch):
+    def refuse(self, path, **params):
+        raise NotFound(f"Label Studio has no {path}")
+
+    monkeypatch.setattr(LabelStudioClient, "get", refuse)
+    with pytest.raises(NotFound, match="Label Studio has no project 99, or the key does not see it"):
+        command("99")
+
+
 def test_what_became_of_earlier_suggestions_is_told_without_reading_an_image(command, tmp_path, label_studio):
     assert "no worker has counted" in command("1", "--sample", "0")
     store = open_store(tmp_path / "home")
@@ -163,7 +178,7 @@ class Describes:
 
 
 def test_proposed_classes_are_described_in_their_hints(command, label_studio, monkeypatch):
-    with pytest.raises(InvalidInput, match="--describe needs a language model"):
+    with pytest.raises(InvalidInput, match=r"--describe needs a language model .*none is set"):
         command("1", "--sample", "4", "--describe")
     monkeypatch.setattr(Stages, "language", lambda self, uri: Describes())
     monkeypatch.setenv("MASKWRIGHT_LANGUAGE", "openai:tiny@http://127.0.0.1:9/v1")
