@@ -16,6 +16,7 @@ from maskwright.assist.suggestion.values import Status, Suggestion
 from maskwright.errors import MaskwrightError
 from maskwright.store.corrections import CorrectionsStore
 from maskwright.store.project_notes import ProjectNotes
+from maskwright_label_studio.coalesce import Coalescer
 from maskwright_label_studio.projects import MAX_PROJECTS, Project
 from maskwright_label_studio.servers import Servers
 from maskwright_label_studio.tasks import Task
@@ -40,7 +41,7 @@ class SuggestionLessons:
         self._store, self._servers = store, servers
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str], tuple[float, ClassThresholds]] = OrderedDict()
-        self._refused: OrderedDict[str, float] = OrderedDict()
+        self._confirming = Coalescer(MAX_PROJECTS, KNOWN_FOR_S)
 
     def keep(self, project: Project, task: Task, found: Sequence[Preannotation]) -> None:
         """Keep what was suggested of a task's images, all together, in a project that there is."""
@@ -96,22 +97,22 @@ class SuggestionLessons:
     def _confirmed(self, store: CorrectionsStore, project: Project) -> int | None:
         """The same of a project that the store hears of now: its first images are suggested to before anybody corrects.
 
-        Its own server has to confirm that it is there; strangers, who may name any number, make none.
+        Its own server has to confirm that it is there; strangers, who may name any number, make none. One asks for all
+        images of a project that come together, and not again for a while.
         """
+        answer = self._confirming.result(project.key, lambda: str(self._asked(store, project) or 0).encode())
+        return int(answer) or None
+
+    def _asked(self, store: CorrectionsStore, project: Project) -> int | None:
         server = self._servers.of(project)
-        if project.id is None or not server:
+        client = None if project.id is None or not server else self._servers.client(server, project.id)
+        if project.id is None or client is None:
             return None
-        client = self._servers.client(server, project.id)
-        if client is None:
+        try:
+            found = client.project(project.id)
+        except MaskwrightError as error:
+            log.warning("what is suggested in project %s is not kept: %s", project.key, error)
             return None
-        with self._lock:
-            if time.monotonic() < self._refused.get(project.key, 0.0):
-                return None
-            self._refused[project.key] = time.monotonic() + KNOWN_FOR_S
-            self._refused.move_to_end(project.key)
-            while len(self._refused) > MAX_PROJECTS:
-                self._refused.popitem(last=False)
-        found = client.project(project.id)
         title, label_config = str(found.get("title") or ""), str(found.get("label_config") or "")
         return store.project(PLATFORM_NAME, server, project.id, title=title, label_config=label_config).id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -350,6 +351,19 @@ def test_what_was_suggested_is_kept_before_anybody_corrects(staged, language, pa
     assert kept.support_version
     assert {one.label: one.is_known for one in read_suggestions(kept.suggestions)} == {"Ball": True, "grass": False}
     assert kept.problems == []
+
+
+def test_of_the_first_images_that_come_together_none_is_forgotten(staged, language, payload, label_studio):
+    http = staged()
+    _, body = connected(http, language, payload)
+    bodies = [body | {"tasks": [body["tasks"][0] | {"id": number}]} for number in range(1, 6)]
+    clients = [http.application.test_client() for _ in bodies]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        answers = list(pool.map(lambda client, one: client.post("/predict", json=one), clients, bodies))
+    assert {answer.status_code for answer in answers} == {200}
+    assert {one.task_number for one in suggested(http)} == {1, 2, 3, 4, 5}
+    asked = [path for _, path, _ in label_studio.requests if path.startswith("/api/projects/1")]
+    assert len(asked) == 1
 
 
 def test_strangers_make_no_project_in_the_store(staged, label_studio, language, payload):
