@@ -1,4 +1,4 @@
-"""Tiny random CLIP, SigLIP and SigLIP 2 checkpoints of the real classes, with real tokenizers, as users save them.
+"""Tiny random checkpoints of the CLIP and SigLIP classes with real tokenizers, as users save them.
 
 Each ``save_...(folder)`` returns the folder. Images are 32 px square in patches of 8 (SigLIP 2: at most 16 patches of
 8), widths 32, texts at most 77 tokens (CLIP) or 64 (SigLIP). Import with ``importlib`` (tests are no package).
@@ -87,6 +87,22 @@ def save_tiny_clip(folder):
             "do_convert_rgb": True,
         },
     )  # fmt: skip
+
+
+def save_tiny_metaclip2(folder):
+    """A ``MetaClip2Model`` with 2x2 patches, 2 layers and a joint space of 16."""
+    import transformers
+
+    tokenizer = clip_tokenizer()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 1}
+    config = transformers.MetaClip2Config(
+        text_config={**sizes, **ids, "vocab_size": len(tokenizer), "projection_dim": 16},
+        vision_config={**sizes, "image_size": 32, "patch_size": 16, "projection_dim": 16},
+        projection_dim=16,
+    )
+    model = randomise(transformers.MetaClip2Model(config))
+    return _save(folder, model, tokenizer, {"image_mean": MEAN, "image_std": STD})
 
 
 def _siglip_parts(tokenizer):

@@ -12,10 +12,12 @@ from maskwright.masks import Mask
 from maskwright.models.registry import ModelRegistry
 from maskwright.settings import Settings
 
-_SPEC = importlib.util.spec_from_file_location("models_conftest", Path(__file__).parents[2] / "models" / "conftest.py")
-_MODELS = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODELS)
-randomise, tiny_folders = _MODELS.randomise, _MODELS.tiny_folders
+# By its path: this file is also read alone, by processes that a test kills.
+_SPEC = importlib.util.spec_from_file_location(
+    "tiny_segmenters", Path(__file__).parents[2] / "models" / "tiny_segmenters.py"
+)
+tiny_segmenters = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(tiny_segmenters)
 
 
 def drawn(number, size=(64, 64), count=2, negatives=(), is_new=True):
@@ -37,6 +39,16 @@ def drawn(number, size=(64, 64), count=2, negatives=(), is_new=True):
 @pytest.fixture(scope="session", name="drawn")
 def _drawn():
     return drawn
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    """Folder of a tiny checkpoint per scheme of the transformers families."""
+    place = tmp_path_factory.mktemp("models")
+    return {
+        scheme: tiny_segmenters.save_tiny_segmenter(scheme, place / f"tiny-{scheme}")
+        for scheme in tiny_segmenters.MAKERS
+    }
 
 
 @pytest.fixture(scope="session")

@@ -289,21 +289,7 @@ def test_other_families_and_torn_checkpoints_are_refused(stages, clip_folder, tm
 
 
 def test_metaclip_2_is_read_as_clip_is(stages, tiny_clip, tmp_path, picture):
-    import json
-
-    import transformers
-
-    tokenizer = tiny_clip.clip_tokenizer()
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 1}
-    config = transformers.MetaClip2Config(
-        text_config={**sizes, **ids, "vocab_size": len(tokenizer), "projection_dim": 16},
-        vision_config={**sizes, "image_size": 32, "patch_size": 16, "projection_dim": 16},
-        projection_dim=16,
-    )
-    tiny_clip.randomise(transformers.MetaClip2Model(config)).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": CLIP_MEAN, "image_std": CLIP_STD}))
+    tiny_clip.save_tiny_metaclip2(tmp_path)
     loaded = stages.dense(f"gem:{tmp_path}")
     assert loaded.features(picture(40, 50)).shape == (21, 26, 16)
     assert loaded.text(["cat"]).shape == (1, 16)

@@ -1,5 +1,6 @@
 """Maps of words from a diffusion model: attention is checked always, the model where diffusers is installed."""
 
+import importlib
 import sys
 import warnings
 
@@ -13,6 +14,8 @@ from maskwright.models.dense.diffusion import attention_weights, carry, load_dif
 from maskwright.models.device import ComputeDevice
 from maskwright.models.stages import StageDescription
 from maskwright.models.uri import parse_model_uri
+
+from ..tiny_dense import save_tiny_diffusion
 
 CPU = ComputeDevice("cpu", "float32")
 
@@ -59,42 +62,14 @@ def test_without_diffusers_the_error_says_what_to_install(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_clip, tmp_path_factory):
+def folder(tmp_path_factory):
     """A tiny Stable Diffusion folder in diffusers' layout."""
     try:
-        import diffusers
+        importlib.import_module("diffusers")
     except ImportError:
         warnings.warn("diffusers is not installed: diffusion models are not tested", stacklevel=1)
         pytest.skip("diffusers is not installed (pip install maskwright[diffusion])")
-    import transformers
-
-    folder, tokenizer = tmp_path_factory.mktemp("diffusion"), tiny_clip.clip_tokenizer()
-    network = diffusers.UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32),
-        norm_num_groups=8, down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=32, attention_head_dim=8,
-    )  # fmt: skip
-    autoencoder = diffusers.AutoencoderKL(
-        block_out_channels=(16, 32), down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=8,
-    )  # fmt: skip
-    text = transformers.CLIPTextModel(
-        transformers.CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
-    tiny_clip.randomise(network).save_pretrained(folder / "unet")
-    tiny_clip.randomise(autoencoder).save_pretrained(folder / "vae")
-    tiny_clip.randomise(text).save_pretrained(folder / "text_encoder")
-    tokenizer.save_pretrained(folder / "tokenizer")
-    diffusers.DDPMScheduler().save_pretrained(folder / "scheduler")
-    return folder
+    return save_tiny_diffusion(tmp_path_factory.mktemp("diffusion"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Patch features that were learnt without words, of every family."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,38 +7,15 @@ import torch
 from maskwright.assist.discovery import SeesObjects, object_prompts
 from maskwright.errors import InvalidInput
 
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-
-
-def _makers(transformers):
-    return {
-        "dinov2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**SIZES, image_size=56, patch_size=14)),
-        "registers": lambda: transformers.Dinov2WithRegistersModel(
-            transformers.Dinov2WithRegistersConfig(**SIZES, image_size=56, patch_size=14, num_register_tokens=4)
-        ),
-        "dinov3": lambda: transformers.DINOv3ViTModel(
-            transformers.DINOv3ViTConfig(**SIZES, image_size=64, patch_size=16, num_register_tokens=4)
-        ),
-        "dino": lambda: transformers.ViTModel(
-            transformers.ViTConfig(**SIZES, image_size=64, patch_size=16), add_pooling_layer=False
-        ),
-    }
-
+from ..tiny_dense import save_tiny_dino
 
 FAMILIES = ["dinov2", "registers", "dinov3", "dino"]
 PREFIX = {"dinov2": 1, "registers": 5, "dinov3": 5, "dino": 1}
 
 
 @pytest.fixture(scope="module")
-def folders(tiny_clip, tmp_path_factory):
-    import transformers
-
-    made = {}
-    for name, make in _makers(transformers).items():
-        made[name] = tmp_path_factory.mktemp(name)
-        tiny_clip.randomise(make()).save_pretrained(made[name])
-        (made[name] / "preprocessor_config.json").write_text(json.dumps({"resample": 3}))
-    return made
+def folders(tmp_path_factory):
+    return {name: save_tiny_dino(tmp_path_factory.mktemp(name), name) for name in FAMILIES}
 
 
 def plain_call(name, folder, pixels):

@@ -1,6 +1,4 @@
-import importlib.util
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,12 @@ from maskwright.models.describers.vlm import PictureReader
 from maskwright.models.language.prompt_sets import PromptSet
 from maskwright.models.protocols import Tag
 
-_spec = importlib.util.spec_from_file_location(
-    "language_fixtures", Path(__file__).parents[1] / "language" / "conftest.py"
-)
-_language = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_language)
-picture_language_folder = _language.picture_language_folder
+from ..tiny_language import save_tiny_llava
+
+
+@pytest.fixture(scope="session")
+def picture_language_folder(tmp_path_factory):
+    return save_tiny_llava(tmp_path_factory.mktemp("language") / "tiny-llava")
 
 
 class Scripted:
