@@ -136,6 +136,11 @@ def test_the_words_vectors_are_kept_under_the_home_folder(tiny_clip_folder, sett
     assert again.tags([picture(20, 30)]) == answer
 
 
+def test_loading_a_model_draws_nothing_into_the_log(stages, tiny_clip_folder, capfd):
+    stages.dense(f"gem:{tiny_clip_folder}")
+    assert "Loading weights" not in capfd.readouterr().err
+
+
 def test_every_way_of_reading_clip_s_patches_loads_by_uri(stages, tiny_clip_folder, picture):
     image = picture(40, 40)
     maps = [

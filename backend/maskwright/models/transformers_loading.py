@@ -27,6 +27,9 @@ def load_pretrained(model_class: Any, checkpoint: Checkpoint, device: ComputeDev
     Raises:
         ModelUnavailable: If the folder lacks weights that the model needs, or their shapes differ from its config.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a log has no use for one, and loading takes seconds
     model, info = model_class.from_pretrained(
         checkpoint.path,
         dtype=torch.float32,
