@@ -4,6 +4,7 @@ import pytest
 
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.labels import LabelClass, LabelSet
+from maskwright.models.language.answers_cache import AnswersCache, CachedModel
 from maskwright.models.language.descriptors import LONGEST, MOST, describe_classes, usable, with_descriptors
 from maskwright.models.language.prompt_sets import PromptSet
 
@@ -37,6 +38,13 @@ def test_each_class_without_descriptors_is_asked_for_once_in_its_context():
     assert found.labels.classes[1].descriptors == ("a lawn",)
     assert found.labels.classes[0].descriptors == ("a cow's spotted hide",)
     assert not found.problems
+
+
+def test_people_who_look_at_kept_answers_see_which_class_was_described(tmp_path):
+    cache = AnswersCache(tmp_path, 10_000)
+    describe_classes(LABELS, CachedModel(Scripted({"cow": ["a cow"], "horse": ["a horse"], "grass": ["grass"]}), cache),
+                     PromptSet())  # fmt: skip
+    assert sorted(one.question.split()[-1] for one in cache.answers()) == ['"cow".', '"grass".', '"horse".']
 
 
 def test_a_model_that_is_down_leaves_the_class_as_it_was_and_says_why():
