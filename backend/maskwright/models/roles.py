@@ -43,6 +43,7 @@ PUBLIC: Mapping[tuple[Role, str], tuple[str, ...]] = MappingProxyType(
             "openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det",
         ),
         ("detector", "owlv2"): ("google/owlv2-base-patch16-ensemble", "google/owlv2-large-patch14-ensemble"),
+        ("detector", "omdet-turbo"): ("omlab/omdet-turbo-swin-tiny-hf",),
         ("detector", "sam3"): ("facebook/sam3",),
         **dict.fromkeys((("dense", scheme) for scheme in ("maskclip", "gem", "sclip", "naclip", "clearclip")), _CLIP),
         ("dense", "siglip"): _SIGLIP,
@@ -117,7 +118,7 @@ def first_role(uri: str) -> Role:
         if scheme in ROLES[role]:
             return role
     near = get_close_matches(scheme, SCHEMES, 1)
-    meant = f"; did you mean {known_form(near[0], next(r for r in _BY_FIRST if near[0] in ROLES[r]))}?" if near else ""
+    meant = f" (did you mean {known_form(near[0], next(r for r in _BY_FIRST if near[0] in ROLES[r]))}?)" if near else ""
     raise InvalidInput(f"unknown model {uri!r}{meant}; 'maskwright models list' shows the known forms")
 
 

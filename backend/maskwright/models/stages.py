@@ -113,6 +113,7 @@ STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
             f"{_V}.grounding_dino", "load_grounding_dino", frozenset({"grounding-dino", "mm-grounding-dino"})
         ),
         ("detector", "owlv2"): StageFamily(f"{_V}.owlv2", "load_owlv2", frozenset({"owlv2"})),
+        ("detector", "omdet-turbo"): StageFamily(f"{_V}.omdet_turbo", "load_omdet_turbo", frozenset({"omdet-turbo"})),
         ("detector", "sam3"): StageFamily(
             f"{_V}.sam3_concepts", "load_sam3_concepts", frozenset({"sam3", "sam3_video"})
         ),

@@ -41,6 +41,7 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "openai": "server",
         "grounding-dino": "hub",
         "owlv2": "hub",
+        "omdet-turbo": "hub",
         "maskclip": "hub",
         "gem": "hub",
         "sclip": "hub",
@@ -62,8 +63,10 @@ ROLES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         "tagger": ("embedded", "clip", "siglip", "florence2", "ram", "hf", "openai"),
         "captioner": ("none", "blip", "blip2", "florence2", "hf", "openai"),
         "language": ("none", "sentence-matcher", "hf", "openai"),
-        "detector": ("embedded", "grounding-dino", "owlv2", "sam3"),
-        "dense": ("none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "dinov2", "diffusion"),
+        "detector": ("embedded", "grounding-dino", "owlv2", "omdet-turbo", "sam3"),
+        "dense": (
+            "none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "dinov2", "diffusion",
+        ),
     }
 )  # fmt: skip
 """Schemes that can play each part, the default first."""
