@@ -47,6 +47,7 @@ PUBLIC: Mapping[tuple[Role, str], tuple[str, ...]] = MappingProxyType(
         ("detector", "sam3"): ("facebook/sam3",),
         **dict.fromkeys((("dense", scheme) for scheme in ("maskclip", "gem", "sclip", "naclip", "clearclip")), _CLIP),
         ("dense", "siglip"): _SIGLIP,
+        ("dense", "clipseg"): ("CIDAS/clipseg-rd64-refined",),
         ("dense", "dinov2"): ("facebook/dinov2-base", "facebook/dinov2-with-registers-base"),
         ("dense", "diffusion"): ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
     }

@@ -123,6 +123,7 @@ STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
         ("dense", "naclip"): StageFamily(f"{_P}.gem", "load_naclip", _CLIP),
         ("dense", "clearclip"): StageFamily(f"{_P}.gem", "load_clearclip", _CLIP),
         ("dense", "siglip"): StageFamily(f"{_P}.siglip", "load_siglip_dense", _SIGLIP),
+        ("dense", "clipseg"): StageFamily(f"{_P}.clipseg", "load_clipseg", frozenset({"clipseg"})),
         ("dense", "dinov2"): StageFamily(
             f"{_P}.dinov2", "load_dinov2", frozenset({"dinov2", "dinov2_with_registers", "dinov3_vit", "vit"})
         ),

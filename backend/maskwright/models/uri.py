@@ -47,6 +47,7 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "sclip": "hub",
         "naclip": "hub",
         "clearclip": "hub",
+        "clipseg": "hub",
         "dinov2": "hub",
         "diffusion": "hub",
     }
@@ -65,7 +66,7 @@ ROLES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         "language": ("none", "sentence-matcher", "hf", "openai"),
         "detector": ("embedded", "grounding-dino", "owlv2", "omdet-turbo", "sam3"),
         "dense": (
-            "none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "dinov2", "diffusion",
+            "none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "clipseg", "dinov2", "diffusion",
         ),
     }
 )  # fmt: skip
