@@ -32,6 +32,8 @@ from maskwright.store.connection import Deadline
 if TYPE_CHECKING:
     from maskwright.models.stages import StageDescription
 
+_SHOWN = 200
+"""Characters of what a library says."""
 _CLOSING_SHARE = 0.8
 """Share of the time after which an answer is being closed."""
 
@@ -160,7 +162,14 @@ class LocalModel(AskingModel):
             }
             for message in messages
         ]
-        return str(self._reader.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+        # By the tokenizer: processors' own methods do the same, but some ask for their film reader first.
+        template = self._reader.chat_template
+        template = template["default"] if isinstance(template, dict) else template
+        return str(
+            self._tokenizer.apply_chat_template(
+                turns, chat_template=template, add_generation_prompt=True, tokenize=False
+            )
+        )
 
     def _longest(self) -> int:
         config = self._network.config.get_text_config()
@@ -189,7 +198,11 @@ def load_local(checkpoint: Checkpoint, description: StageDescription, device: Co
     classes = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if reads_pictures else MODEL_FOR_CAUSAL_LM_MAPPING
     if type(config) not in classes:
         raise ModelUnavailable(f"model {checkpoint.uri}: its config.json says {kind!r}, which writes no text")
-    reader = load_reader(checkpoint.path, config, reads_pictures=reads_pictures)
+    try:
+        reader = load_reader(checkpoint.path, config, reads_pictures=reads_pictures)
+    except ImportError as error:
+        needed = " ".join(str(error).split())[:_SHOWN]
+        raise ModelUnavailable(f"model {checkpoint.uri}: a package that it needs is missing here: {needed}") from error
     network = load_pretrained(classes[type(config)], checkpoint, device).to(getattr(torch, device.dtype))
     try:
         return LocalModel(description.name, description.version, network, reader, device)

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils import is_torchvision_available
 
 
 def load_reader(folder: Path, config: Any, *, reads_pictures: bool) -> Any:
@@ -20,13 +21,18 @@ def load_reader(folder: Path, config: Any, *, reads_pictures: bool) -> Any:
 
     Returns:
         A tokenizer, or a processor with ``tokenizer`` and ``image_processor``.
+
+    Raises:
+        ImportError: If a package is missing that pictures need; the message names it.
     """
     options = {"local_files_only": True, "trust_remote_code": False}
     if not reads_pictures:
         return AutoTokenizer.from_pretrained(folder, **options)
     try:
         return AutoProcessor.from_pretrained(folder, **options)
-    except ImportError:
+    except (ImportError, ValueError):
+        if is_torchvision_available():
+            raise
         # Many processors read films too, which needs torchvision; pictures do not.
         made = _without_films(PROCESSOR_MAPPING[type(config)])
     settings, _ = made.get_processor_dict(folder, local_files_only=True)
