@@ -1,7 +1,6 @@
 """Tiny random models that read pictures, one for each form of processor, laid out as on the hub.
 
-Each ``save_...`` returns the folder. ``MARKS`` and ``TOKENS`` say which token stands for a picture's places, and how
-many such tokens a square picture of 56 px becomes.
+Each ``save_...`` returns the folder. ``TOKENS`` says how many tokens a square picture of 56 px becomes.
 """
 
 import json
@@ -14,7 +13,7 @@ WRITER = {
     **SHAPE, "vocab_size": 400, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 4096, "bos_token_id": None, "eos_token_id": None,
 }  # fmt: skip
-TOKENS = {"qwen3-vl": 4, "internvl": 4, "smolvlm": 4}
+TOKENS = {"qwen3-vl": 4, "internvl": 4, "smolvlm": 4, "paligemma": 4}
 
 
 def tokenizer_with(image, **marks):
@@ -113,4 +112,28 @@ def save_tiny_smolvlm(folder):
             "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
         },
         processor_class="SmolVLMProcessor", image_seq_len=4,
+    )  # fmt: skip
+
+
+def save_tiny_paligemma(folder):
+    """A ``PaliGemmaForConditionalGeneration``: 28 px in 2 x 2 patches; like the public ones without a template."""
+    import transformers
+
+    tokenizer = tokenizer_with("<image>", image_token="<image>")
+    tokenizer.chat_template, tokenizer.bos_token = None, "<|system|>"
+    config = transformers.PaliGemmaConfig(
+        text_config={**WRITER, "model_type": "gemma", "head_dim": 8, "pad_token_id": 0},
+        vision_config={
+            **SHAPE, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+            "projection_dim": 32,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"), projection_dim=32,
+    )  # fmt: skip
+    return _save(
+        folder, transformers.PaliGemmaForConditionalGeneration(config), tokenizer,
+        {
+            "image_processor_type": "SiglipImageProcessor", "processor_class": "PaliGemmaProcessor",
+            "image_seq_length": 4, "size": {"height": 28, "width": 28}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+        },
+        processor_class="PaliGemmaProcessor",
     )  # fmt: skip
