@@ -94,6 +94,21 @@ def test_predict_with_one_click_prints_for_people(run, pictures):
         assert word in done.stdout
 
 
+def test_predict_takes_words_in_place_of_clicks(run, tmp_path):
+    import skimage
+
+    cat, out = Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path / "mask.png"
+    done = run("predict", cat, "--phrase", "the cat", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert np.asarray(Image.open(out)).mean() > 0.4 * 255
+    out.unlink()
+    done = run("predict", cat, "--phrase", "the spoon", "--out", out)
+    assert done.returncode != 0
+    assert "nothing in" in done.stderr
+    assert "'the spoon'" in done.stderr
+    assert not out.exists()
+
+
 def test_predict_speaks_pixels_of_the_displayed_image(run, pictures, square, tmp_path):
     turned = tmp_path / "turned.jpg"
     exif = Image.Exif()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from maskwright.images import Image
@@ -36,18 +36,21 @@ def predict(
         typer.Option("--point", metavar="X,Y,1|0", help="A click: 1 on the object, 0 off it; repeat."),
     ] = None,
     box: Annotated[str | None, typer.Option("--box", metavar="X1,Y1,X2,Y2", help="A box around the object.")] = None,
+    phrase: Annotated[
+        str | None, typer.Option("--phrase", metavar="TEXT", help='Words in place of clicks, such as "the left cup".')
+    ] = None,
     model: ModelOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the mask here: PNG, one channel, 0 or 255.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
-    """Segment one object. Coordinates are pixels of the image as displayed (EXIF orientation applied)."""
+    """Segment one object, or all that a phrase names. Coordinates are pixels of the image as displayed (EXIF)."""
     from maskwright.assist.assistant import Assistant
     from maskwright.prompts import Prompt
     from maskwright.settings import read_settings
 
-    prompt = Prompt.from_points([_point(text) for text in point or []], _box(box) if box else None)
+    prompt = Prompt.from_points([_point(text) for text in point or []], _box(box) if box else None, phrase or None)
     if prompt.is_empty:
-        raise InvalidInput("say what to segment with --point X,Y,1 or --box X1,Y1,X2,Y2")
+        raise InvalidInput("say what to segment with --point X,Y,1, --box X1,Y1,X2,Y2 or --phrase TEXT")
     settings = read_settings(model=model)
     loaded = read_image(image, settings)
     _check_inside(prompt.point_coords.tolist(), loaded.size)
@@ -56,6 +59,8 @@ def predict(
         answer = assistant.answer(loaded, prompt)
     finally:
         assistant.close()
+    if phrase and answer.mask.is_empty:
+        raise NotFound(f"nothing in {image} was found that looks like {phrase!r}; show it with --point or --box")
     if out is not None:
         _write_mask(out, answer.mask.to_array())
     report = {

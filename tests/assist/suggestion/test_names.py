@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskwright.assist.suggestion.names import ClassNames, find_run, keys
+from maskwright.assist.suggestion.names import ClassNames, find_run, keys, plain
 from maskwright.labels import LabelClass, LabelSet
 
 NAMES = ClassNames(
@@ -38,6 +38,11 @@ NAMES = ClassNames(
 def test_a_word_means_the_class_that_it_says(word, label):
     found = NAMES.find(word)
     assert (None if found is None else found.name) == label
+
+
+def test_what_stands_in_brackets_stays_whole():
+    assert plain("Crane (lifting device)") == "crane (lifting device)"
+    assert plain("(crane)") == "crane"
 
 
 @given(st.text(max_size=40))

@@ -32,7 +32,9 @@ def plain(word: str) -> str:
     """A word as models should have written it: no capitals, hyphens, underscores, quotes, or article before it."""
     folded = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", word).casefold())
     spans = _words(folded)
-    first, _, rest = (folded[spans[0][0] : spans[-1][1]] if spans else "").partition(" ")
+    words = folded[spans[0][0] : spans[-1][1]] if spans else ""
+    closing = words.count("(") - words.count(")")
+    first, _, rest = (words + ")" * closing).partition(" ")
     return rest if first in _ARTICLES and rest else f"{first} {rest}".rstrip()
 
 
