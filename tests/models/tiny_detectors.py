@@ -2,7 +2,7 @@
 
 import string
 
-from .tiny_segmenters import randomise
+from .tiny_segmenters import randomise, tiny_video_config
 
 WORDS = ["cat", "dog", "red", "car", "traffic", "light", "shirt", "person", "tree", "wheel"]
 SHORT, LONGEST = 128, 200
@@ -119,4 +119,24 @@ def save_tiny_sam3_concepts(folder):
     tokenizer = make_clip_tokenizer(transformers, 32)
     randomise(_sam3_concepts(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_sam3_video(folder):
+    """A ``Sam3VideoModel``, detector and tracker in one, with the names of weights that the public checkpoint has."""
+    import transformers
+    from safetensors.torch import save_file
+    from transformers.models.sam3_video.modeling_sam3_video import Sam3VideoModel
+
+    tokenizer = make_clip_tokenizer(transformers, 32)
+    config = transformers.Sam3VideoConfig(
+        detector_config=_sam3_concepts(tokenizer).config.to_dict(),
+        tracker_config={"model_type": "sam3_tracker_video"} | tiny_video_config("sam3").to_dict(),
+        architectures=["Sam3VideoModel"],
+    )
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # ``save_pretrained`` of transformers 5.23 writes the tracker's prefix twice.
+    weights = {name: tensor.contiguous() for name, tensor in randomise(Sam3VideoModel(config)).state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder

@@ -86,19 +86,28 @@ def save_tiny_segmenter(scheme, folder):
     return folder
 
 
-def save_tiny_video_segmenter(scheme, folder):
-    """The same network as ``Sam2VideoModel`` or ``Sam3TrackerVideoModel``, which is what public checkpoints hold."""
+VIDEO_CLASSES = {"sam2": "Sam2Video", "sam3": "Sam3TrackerVideo"}
+
+
+def tiny_video_config(scheme):
+    """The configuration of the model of films whose parts are those of the scheme's model of images."""
     import transformers
 
     image = MAKERS[scheme](transformers).config.to_dict()
-    name = {"sam2": "Sam2Video", "sam3": "Sam3TrackerVideo"}[scheme]
-    config = getattr(transformers, f"{name}Config")(
+    return getattr(transformers, f"{VIDEO_CLASSES[scheme]}Config")(
         **{part: image[part] for part in ("vision_config", "prompt_encoder_config", "mask_decoder_config")},
         memory_attention_hidden_size=32, memory_attention_num_layers=1, memory_attention_feed_forward_hidden_size=32,
         memory_encoder_hidden_size=32, memory_encoder_output_channels=16, mask_downsampler_embed_dim=32,
         memory_fuser_embed_dim=32, memory_fuser_intermediate_dim=32,
     )  # fmt: skip
-    randomise(getattr(transformers, f"{name}Model")(config)).save_pretrained(folder)
+
+
+def save_tiny_video_segmenter(scheme, folder):
+    """A ``Sam2VideoModel`` or ``Sam3TrackerVideoModel``, which is what public checkpoints hold."""
+    import transformers
+
+    model = getattr(transformers, f"{VIDEO_CLASSES[scheme]}Model")(tiny_video_config(scheme))
+    randomise(model).save_pretrained(folder)
     return folder
 
 
