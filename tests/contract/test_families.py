@@ -159,14 +159,14 @@ ROWS = (
     Row("dense", "siglip", "SiglipModel", SIGLIP),
     Row("dense", "siglip", "Siglip2Model", SIGLIP2),
     Row("dense", "clipseg", "CLIPSegForImageSegmentation", save_tiny_clipseg),
-    Row("dense", "dinov2", "ViTModel", partial(tiny_dense.save_tiny_dino, name="dino")),
+    Row("dense", "dino", "ViTModel", partial(tiny_dense.save_tiny_dino, name="dino")),
     Row("dense", "dinov2", "Dinov2Model", partial(tiny_dense.save_tiny_dino, name="dinov2")),
     Row("dense", "dinov2", "Dinov2WithRegistersModel", partial(tiny_dense.save_tiny_dino, name="registers")),
-    Row("dense", "dinov2", "DINOv3ViTModel", partial(tiny_dense.save_tiny_dino, name="dinov3")),
+    Row("dense", "dinov3", "DINOv3ViTModel", partial(tiny_dense.save_tiny_dino, name="dinov3")),
     Row("dense", "diffusion", "UNet2DConditionModel", tiny_dense.save_tiny_diffusion, "diffusers"),
 )
 """Every class that a family loads, once in each part where it is loaded by other code."""
-WORDLESS = ("dinov2",)
+WORDLESS = ("dino", "dinov2", "dinov3")
 """Dense features that see objects, which join those of the embedded detector."""
 QUESTIONS: Mapping[Role, tuple[str, ...]] = {
     "segmenter": ("decode",),

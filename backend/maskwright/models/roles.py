@@ -48,12 +48,14 @@ PUBLIC: Mapping[tuple[Role, str], tuple[str, ...]] = MappingProxyType(
         **dict.fromkeys((("dense", scheme) for scheme in ("maskclip", "gem", "sclip", "naclip", "clearclip")), _CLIP),
         ("dense", "siglip"): _SIGLIP,
         ("dense", "clipseg"): ("CIDAS/clipseg-rd64-refined",),
+        ("dense", "dino"): ("facebook/dino-vits16",),
         ("dense", "dinov2"): ("facebook/dinov2-base", "facebook/dinov2-with-registers-base"),
+        ("dense", "dinov3"): ("facebook/dinov3-vits16-pretrain-lvd1689m",),
         ("dense", "diffusion"): ("stable-diffusion-v1-5/stable-diffusion-v1-5",),
     }
 )
 """Hub ids of the classes that each family loads, with the revision that holds safetensors where ``main`` does not."""
-RESTRICTED = frozenset({"facebook/sam3"})
+RESTRICTED = frozenset({"facebook/sam3", "facebook/dinov3-vits16-pretrain-lvd1689m"})
 """Ids whose terms have to be accepted on the hub first."""
 _BY_FIRST: tuple[Role, ...] = ("segmenter", "language", "tagger", "captioner", "detector", "dense")
 

@@ -124,9 +124,9 @@ STAGES: Mapping[tuple[Role, str], StageFamily] = MappingProxyType(
         ("dense", "clearclip"): StageFamily(f"{_P}.gem", "load_clearclip", _CLIP),
         ("dense", "siglip"): StageFamily(f"{_P}.siglip", "load_siglip_dense", _SIGLIP),
         ("dense", "clipseg"): StageFamily(f"{_P}.clipseg", "load_clipseg", frozenset({"clipseg"})),
-        ("dense", "dinov2"): StageFamily(
-            f"{_P}.dinov2", "load_dinov2", frozenset({"dinov2", "dinov2_with_registers", "dinov3_vit", "vit"})
-        ),
+        ("dense", "dino"): StageFamily(f"{_P}.dino", "load_dino", frozenset({"vit"})),
+        ("dense", "dinov2"): StageFamily(f"{_P}.dino", "load_dino", frozenset({"dinov2", "dinov2_with_registers"})),
+        ("dense", "dinov3"): StageFamily(f"{_P}.dino", "load_dino", frozenset({"dinov3_vit"})),
         ("dense", "diffusion"): StageFamily(f"{_P}.diffusion", "load_diffusion"),
     }
 )

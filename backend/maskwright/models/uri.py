@@ -48,7 +48,9 @@ SCHEMES: Mapping[str, LocationKind] = MappingProxyType(
         "naclip": "hub",
         "clearclip": "hub",
         "clipseg": "hub",
+        "dino": "hub",
         "dinov2": "hub",
+        "dinov3": "hub",
         "diffusion": "hub",
     }
 )
@@ -66,7 +68,8 @@ ROLES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         "language": ("none", "sentence-matcher", "hf", "openai"),
         "detector": ("embedded", "grounding-dino", "owlv2", "omdet-turbo", "sam3"),
         "dense": (
-            "none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "clipseg", "dinov2", "diffusion",
+            "none", "maskclip", "gem", "sclip", "naclip", "clearclip", "siglip", "clipseg", "dino", "dinov2", "dinov3",
+            "diffusion",
         ),
     }
 )  # fmt: skip

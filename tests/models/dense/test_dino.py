@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from maskwright.assist.discovery import SeesObjects, object_prompts
-from maskwright.errors import InvalidInput
+from maskwright.errors import InvalidInput, ModelUnavailable
 
 from ..tiny_dense import save_tiny_dino
 
 FAMILIES = ["dinov2", "registers", "dinov3", "dino"]
+SCHEME = {"dinov2": "dinov2", "registers": "dinov2", "dinov3": "dinov3", "dino": "dino"}
 PREFIX = {"dinov2": 1, "registers": 5, "dinov3": 5, "dino": 1}
 
 
@@ -32,7 +33,7 @@ def plain_call(name, folder, pixels):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_keys_and_attention_equal_the_plain_call(stages, folders, picture, name):
     image = picture(50, 70)
-    loaded = stages.dense(f"dinov2:{folders[name]}")
+    loaded = stages.dense(f"{SCHEME[name]}:{folders[name]}")
     plain = plain_call(name, folders[name], loaded._grid.pixels(image))
     tokens = plain.last_hidden_state[0, PREFIX[name] :]
     cells = (32, 45) if name in ("dinov2", "registers") else (28, 39)
@@ -50,7 +51,7 @@ def test_features_keys_and_attention_equal_the_plain_call(stages, folders, pictu
 
 def test_keys_are_those_of_the_last_block(stages, folders, picture):
     image = picture(48, 48)
-    loaded = stages.dense(f"dinov2:{folders['dino']}")
+    loaded = stages.dense(f"dino:{folders['dino']}")
     import transformers
 
     model = transformers.ViTModel.from_pretrained(folders["dino"], add_pooling_layer=False).eval()
@@ -66,12 +67,25 @@ def test_keys_are_those_of_the_last_block(stages, folders, picture):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_sees_objects_as_prompts_within_the_picture(stages, folders, picture, name):
-    loaded, image = stages.dense(f"dinov2:{folders[name]}"), picture(50, 70)
+    loaded, image = stages.dense(f"{SCHEME[name]}:{folders[name]}"), picture(50, 70)
     assert isinstance(loaded, SeesObjects)
     for prompt in object_prompts(loaded, image):
         x0, y0, x1, y1 = prompt.box
         assert 0 <= x0 < x1 <= 70
         assert 0 <= y0 < y1 <= 50
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name", "kinds"),
+    [
+        ("dinov2", "dinov3", "'dinov3_vit', but 'dinov2:' loads dinov2 or dinov2_with_registers"),
+        ("dinov3", "registers", "'dinov2_with_registers', but 'dinov3:' loads dinov3_vit"),
+        ("dino", "dinov2", "'dinov2', but 'dino:' loads vit"),
+    ],
+)
+def test_each_generation_has_a_scheme_of_its_own(stages, folders, scheme, name, kinds):
+    with pytest.raises(ModelUnavailable, match=f"its config.json says model_type {kinds}"):
+        stages.dense(f"{scheme}:{folders[name]}")
 
 
 def test_a_family_without_words_says_which_ones_read(stages, folders):

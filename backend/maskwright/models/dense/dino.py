@@ -110,7 +110,7 @@ def _rotated(keys: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.
     return torch.cat([prefix, patches * cos + torch.cat([-right, left], dim=-1) * sin], dim=2)
 
 
-def load_dinov2(checkpoint: Checkpoint, description: StageDescription, device: ComputeDevice) -> DinoFeatures:
+def load_dino(checkpoint: Checkpoint, description: StageDescription, device: ComputeDevice) -> DinoFeatures:
     """Load a DINO, DINOv2 or DINOv3 (ViT) checkpoint.
 
     Raises:
