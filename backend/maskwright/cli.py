@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from importlib.metadata import version
@@ -30,9 +29,10 @@ from maskwright import (
     cli_worker,
 )
 from maskwright.errors import MaskwrightError
+from maskwright.server.logs import start_logging
 
 if TYPE_CHECKING:
-    from maskwright.settings import Settings
+    pass
 
 USER_ERROR = 2
 
@@ -73,15 +73,6 @@ def serve(
     settings = read_settings(host=host, port=port, model=model)
     start_logging(settings)
     run(settings, started=lambda url: print(f"Maskwright listens on {url} (Ctrl-C stops it)", flush=True))
-
-
-def start_logging(settings: Settings) -> None:
-    """Log to standard error at the level of ``settings``; libraries that log every request stay quiet."""
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    for noisy in ("httpx", "httpcore", "urllib3", "waitress.queue", "alembic.runtime.plugins", "huey"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 cli_images.register(app)

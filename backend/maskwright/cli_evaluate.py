@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.cli_images import ModelOption, track
-from maskwright.errors import InvalidInput, MaskwrightError
+from maskwright.cli_images import ModelOption, locate, track
+from maskwright.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from maskwright.learn.coco_objects import CocoObject
     from maskwright.learn.summary import Summary
 
 
@@ -140,27 +138,6 @@ def evaluate(
     each = sum(encode_seconds) / len(encode_seconds)
     typer.echo(f"{segmenter.version}: {summary.objects} objects in {len(files)} images, seed {seed}")
     typer.echo(f"{summary.seconds_per_click:.3f} s a click, {each:.3f} s to encode an image")
-
-
-def locate(folder: Path, file_name: str, objects: Sequence[CocoObject]) -> Path:
-    """The file of an image.
-
-    Args:
-        folder: Where file names start.
-        file_name: As the COCO file writes it.
-        objects: What of it is wanted; the first is named where something is wrong.
-
-    Raises:
-        InvalidInput: If there is no such folder or file, or the name leads out of the folder.
-    """
-    from maskwright.learn.coco_objects import locate_image
-
-    if not folder.is_dir():
-        raise InvalidInput(f"there is no folder {folder}")
-    try:
-        return locate_image(folder, file_name)
-    except MaskwrightError as error:
-        raise type(error)(f"{objects[0].image.title}, of {objects[0].title}: {error}") from error
 
 
 def _table(summary: Summary) -> Table:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from maskwright.cli_evaluate import locate
-from maskwright.cli_images import track
+from maskwright.cli_images import locate, track
 from maskwright.errors import MaskwrightError
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from maskwright.errors import InvalidInput, NotFound
+from maskwright.errors import InvalidInput, MaskwrightError, NotFound
 
 if TYPE_CHECKING:
     from maskwright.images import Image
+    from maskwright.learn.coco_objects import CocoObject
     from maskwright.prompts import Box
     from maskwright.settings import Settings
 
@@ -98,6 +99,27 @@ def image_files(folder: Path) -> list[Path]:
     if not found:
         raise InvalidInput(f"there is no image in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def locate(folder: Path, file_name: str, objects: Sequence[CocoObject]) -> Path:
+    """The file of an image.
+
+    Args:
+        folder: Where file names start.
+        file_name: As the COCO file writes it.
+        objects: What of it is wanted; the first is named where something is wrong.
+
+    Raises:
+        InvalidInput: If there is no such folder or file, or the name leads out of the folder.
+    """
+    from maskwright.learn.coco_objects import locate_image
+
+    if not folder.is_dir():
+        raise InvalidInput(f"there is no folder {folder}")
+    try:
+        return locate_image(folder, file_name)
+    except MaskwrightError as error:
+        raise type(error)(f"{objects[0].image.title}, of {objects[0].title}: {error}") from error
 
 
 def track(items: Sequence[T], what: str) -> Iterable[T]:

@@ -18,10 +18,10 @@ def worker() -> None:
     Rounds are queued by corrections, by people and by timers; what was running when a worker ended goes on with the
     next. Settings come from MASKWRIGHT_* variables, which must name the same store, home and queue as the server's.
     """
-    from maskwright.cli import start_logging
     from maskwright.learn.rounds.requests import queue_due_rounds, seconds_until_due
     from maskwright.learn.rounds.run import run_pending
     from maskwright.learn.rounds.suggestions import learn_from_suggestions
+    from maskwright.server.logs import start_logging
     from maskwright.server.work_queue import WorkQueue
     from maskwright.server.worker import be_modest, run_worker
     from maskwright.server.workshops import open_workshop

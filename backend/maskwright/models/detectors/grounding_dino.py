@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from maskwright.errors import InvalidInput
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.detectors.inputs import AspectFrame
-from maskwright.models.detectors.phrases import INTERACTIVE, PhraseDetector, Thresholds, corners, joined
-from maskwright.models.detectors.words import Words, load_words
+from maskwright.models.detectors.network import NetworkDetector
+from maskwright.models.detectors.phrases import Thresholds, corners, joined
+from maskwright.models.detectors.words import load_words
 from maskwright.models.device import ComputeDevice
 from maskwright.models.protocols import RGB, Detections
 from maskwright.models.stages import StageDescription
@@ -107,40 +107,16 @@ def read_answer(
     return Detections(corners(centred[keep], (size[1], size[0])), scores[keep], owners)
 
 
-class GroundingDino(PhraseDetector):
-    """Implements ``Detector``.
-
-    Args:
-        model: A ``GroundingDinoForObjectDetection`` or ``MMGroundingDinoForObjectDetection``, in evaluation mode on
-            ``device``.
-        words: Its tokenizer.
-        description: Name and version.
-        device: Where it runs.
-        frame: Its input.
-        thresholds: What counts as found.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        words: Words,
-        description: StageDescription,
-        device: ComputeDevice,
-        frame: AspectFrame,
-        thresholds: Thresholds = INTERACTIVE,
-    ) -> None:
-        super().__init__(description, thresholds)
-        self._model, self._words, self._device, self._frame = model, words, device, frame
-        positions = int(model.config.text_config.max_position_embeddings)
-        self._limit = min(int(model.config.max_text_len), positions)
+class GroundingDino(NetworkDetector):
+    """Implements ``Detector`` by a ``GroundingDinoForObjectDetection`` or ``MMGroundingDinoForObjectDetection``."""
 
     def find(self, image: RGB, phrases: Sequence[str]) -> Detections:
         """See ``PhraseDetector``. The image is looked at once per caption: what it looks for guides the look."""
-        pieces = self._words.pieces(phrases)
-        pixels = torch.from_numpy(self._frame.pixels(image))[None].to(self._device.torch)
+        pieces, limit = self._words.pieces(phrases), min(int(self._model.config.max_text_len), self._length)
+        pixels = self._pixels(image)
         seen = torch.ones((1, *pixels.shape[2:]), dtype=torch.int64, device=pixels.device)
         parts: list[Detections] = []
-        for caption in captions(pieces, self._words.frame, self._words.number("."), self._limit):
+        for caption in captions(pieces, self._words.frame, self._words.number("."), limit):
             tokens = torch.from_numpy(caption.tokens)[None].to(pixels.device)
             with self._device.inference():
                 answer = self._model(

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from maskwright.errors import InvalidInput, ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.describers.image_input import ImageInput
-from maskwright.models.detectors.phrases import PhraseDetector, Thresholds, corners, joined
-from maskwright.models.detectors.words import Words, load_words
+from maskwright.models.detectors.network import NetworkDetector
+from maskwright.models.detectors.phrases import Thresholds, corners, joined
+from maskwright.models.detectors.words import load_words
 from maskwright.models.device import ComputeDevice
 from maskwright.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from maskwright.models.protocols import RGB, Detections
@@ -57,30 +58,13 @@ def tasks(lengths: Sequence[int], room: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise([*starts, len(lengths)])]
 
 
-class OmDetTurbo(PhraseDetector):
-    """Implements ``Detector``.
+class OmDetTurbo(NetworkDetector):
+    """Implements ``Detector`` by an ``OmDetTurboForObjectDetection``; the image is stretched to its input."""
 
-    Args:
-        model: An ``OmDetTurboForObjectDetection``, in evaluation mode on ``device``.
-        words: Its tokenizer.
-        description: Name and version.
-        device: Where it runs.
-        frame: Its input; the image is stretched to it.
-        thresholds: What counts as found.
-    """
+    released = THRESHOLDS
 
-    def __init__(
-        self,
-        model: Any,
-        words: Words,
-        description: StageDescription,
-        device: ComputeDevice,
-        frame: ImageInput,
-        thresholds: Thresholds = THRESHOLDS,
-    ) -> None:
-        super().__init__(description, thresholds)
-        self._model, self._words, self._device, self._frame = model, words, device, frame
-        self._length = int(model.config.text_config.max_position_embeddings)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._lock = threading.Lock()
 
     def find(self, image: RGB, phrases: Sequence[str]) -> Detections:
@@ -98,7 +82,7 @@ class OmDetTurbo(PhraseDetector):
 
     def _encode(self, image: RGB) -> Any:
         """What the decoder reads of an image, at every scale."""
-        pixels = torch.from_numpy(self._frame.pixels(image))[None].to(self._device.torch)
+        pixels = self._pixels(image)
         with self._device.encoder_inference():
             levels = self._model.vision_backbone(pixels)
         with self._device.inference():

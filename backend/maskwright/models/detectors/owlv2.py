@@ -7,7 +7,6 @@ many in one call find what each finds alone. Answers are those of transformers' 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 
 from maskwright.models.checkpoints import Checkpoint
 from maskwright.models.detectors.inputs import PaddedFrame
-from maskwright.models.detectors.phrases import PhraseDetector, Thresholds, corners
-from maskwright.models.detectors.words import Words, load_words
+from maskwright.models.detectors.network import NetworkDetector
+from maskwright.models.detectors.phrases import Thresholds, corners
+from maskwright.models.detectors.words import load_words
 from maskwright.models.device import ComputeDevice
 from maskwright.models.protocols import RGB, Detections
 from maskwright.models.stages import StageDescription
@@ -27,30 +27,10 @@ THRESHOLDS = Thresholds(box=0.1)
 """Its probabilities run lower than Grounding DINO's; this is what it was released with."""
 
 
-class Owlv2(PhraseDetector):
-    """Implements ``Detector``.
+class Owlv2(NetworkDetector):
+    """Implements ``Detector`` by an ``Owlv2ForObjectDetection``; its input is padded on the right and below."""
 
-    Args:
-        model: An ``Owlv2ForObjectDetection``, in evaluation mode on ``device``.
-        words: Its tokenizer.
-        description: Name and version.
-        device: Where it runs.
-        frame: Its input.
-        thresholds: What counts as found.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        words: Words,
-        description: StageDescription,
-        device: ComputeDevice,
-        frame: PaddedFrame,
-        thresholds: Thresholds = THRESHOLDS,
-    ) -> None:
-        super().__init__(description, thresholds)
-        self._model, self._words, self._device, self._frame = model, words, device, frame
-        self._length = int(model.config.text_config.max_position_embeddings)
+    released = THRESHOLDS
 
     def find(self, image: RGB, phrases: Sequence[str]) -> Detections:
         """See ``PhraseDetector``. A box belongs to the phrase that it shows most probably."""
@@ -64,7 +44,7 @@ class Owlv2(PhraseDetector):
     def _answer(self, image: RGB, phrases: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, n) probability of each phrase for each box, and (N, 4) centres and sizes as parts of the square."""
         device = self._device.torch
-        pixels = torch.from_numpy(self._frame.pixels(image))[None].to(device)
+        pixels = self._pixels(image)
         with self._device.encoder_inference():
             places = self._model.image_embedder(pixel_values=pixels)[0].float()
         with self._device.inference():

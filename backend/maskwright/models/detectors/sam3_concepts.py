@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from maskwright.errors import ModelUnavailable
 from maskwright.models.checkpoints import Checkpoint
-from maskwright.models.detectors.phrases import PhraseDetector, Thresholds, joined
-from maskwright.models.detectors.words import Words, load_words
+from maskwright.models.detectors.network import NetworkDetector
+from maskwright.models.detectors.phrases import Thresholds, joined
+from maskwright.models.detectors.words import load_words
 from maskwright.models.device import ComputeDevice
 from maskwright.models.preprocessing import HALF, InputFrame
 from maskwright.models.protocols import RGB, Detections
@@ -30,36 +30,16 @@ THRESHOLDS = Thresholds(box=0.3)
 NEEDED = "torchvision"
 
 
-class Sam3Concepts(PhraseDetector):
-    """Implements ``Detector``. Each phrase is asked by itself; the image is encoded once for all.
+class Sam3Concepts(NetworkDetector):
+    """Implements ``Detector`` by a ``Sam3Model``. Each phrase is asked by itself; the image is encoded once for all."""
 
-    Args:
-        model: A ``Sam3Model``, in evaluation mode on ``device``.
-        words: Its tokenizer.
-        description: Name and version.
-        device: Where it runs.
-        frame: Its input.
-        thresholds: What counts as found.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        words: Words,
-        description: StageDescription,
-        device: ComputeDevice,
-        frame: InputFrame,
-        thresholds: Thresholds = THRESHOLDS,
-    ) -> None:
-        super().__init__(description, thresholds)
-        self._model, self._words, self._device, self._frame = model, words, device, frame
-        self._length = int(model.config.text_config.max_position_embeddings)
+    released = THRESHOLDS
 
     def find(self, image: RGB, phrases: Sequence[str]) -> Detections:
         """See ``PhraseDetector``. A score is the box's probability times that of the phrase being there at all."""
         device = self._device.torch
         tokens, mask = (part.to(device) for part in self._words.padded(phrases, self._length))
-        pixels = torch.from_numpy(self._frame.pixels(image))[None].to(device)
+        pixels = self._pixels(image)
         height, width = image.shape[:2]
         scale = np.array([width, height, width, height], dtype=np.float32)
         parts: list[Detections] = []
