@@ -100,7 +100,8 @@ def test_more_phrases_than_a_caption_holds_are_asked_in_several(checkpoints, sta
     detector = stages.detector(checkpoints[False][3]).with_thresholds(Thresholds(0.2, 0.1))
     every = detector.find(image, ["cat", "traffic light", "dog", "car", "tree"])
     assert len(every.boxes)
-    monkeypatch.setattr(detector._model.config, "max_text_len", 8)  # room for six: three short phrases, or a long and a short one
+    # Room for six: three short phrases, or a long and a short one.
+    monkeypatch.setattr(detector._model.config, "max_text_len", 8)
     split = detector.find(image, ["cat", "traffic light", "dog", "car", "tree"])
     alone = [detector.find(image, part) for part in (["cat", "traffic light"], ["dog", "car", "tree"])]
     alone[1].phrase_indices[:] += 2
