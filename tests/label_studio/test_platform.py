@@ -51,7 +51,7 @@ def test_predictions_are_written_as_tasks_that_our_template_can_show(ring_and_bl
     )
 
 
-def test_every_template_is_a_configuration_that_answers_clicks_and_boxes():
+def test_every_template_is_a_configuration_that_answers_clicks_boxes_and_phrases():
     from importlib.resources import files
 
     templates = [entry for entry in files("maskwright_label_studio.templates").iterdir() if entry.name.endswith(".xml")]
@@ -60,7 +60,7 @@ def test_every_template_is_a_configuration_that_answers_clicks_and_boxes():
         config = parse_config(template.read_text())
         config.require_outputs()
         prompts = {control.shape for control in config.controls if control.smart}
-        assert prompts == {"keypoint", "rectangle"}, template.name
+        assert prompts == {"keypoint", "rectangle", "textarea"}, template.name
 
 
 def test_images_of_a_project_need_its_number_and_a_configured_server():
