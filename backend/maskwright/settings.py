@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds between comparisons with the platform; 0 = when events were lost.",
     )
+    queue_look_s: float = Field(
+        60.0, ge=1, description="Seconds between looks for tasks that came or were labelled, in projects that learn."
+    )
 
     queue_url: SecretStr = Field(
         SecretStr(""), description="redis://... through which workers are woken; empty = an SQLite file under home."

@@ -40,8 +40,6 @@ from maskwright_label_studio.suggested import SuggestionLessons
 from maskwright_label_studio.webhook import PLATFORM_NAME
 
 POLL_S = 1.0
-LOOK_EVERY_S = 60.0
-"""Seconds between looks at Label Studio for tasks that came or were labelled: one request per learning project."""
 _SHARE = 20
 """A large project on a slow server is not listed all the time: it rests so many times as long as that took."""
 _COUNTS = ("task_number", "total_annotations_number", "skipped_annotations_number")
@@ -247,7 +245,7 @@ class QueueRefresher(BehindRequests):
                 self._turn()
                 pause = POLL_S
             except Exception as error:
-                pause = min(2 * pause, LOOK_EVERY_S)
+                pause = min(2 * pause, self._services.settings.queue_look_s)
                 self._next_look = 0.0
                 if isinstance(error, MaskwrightError):
                     log.warning("queues are not refreshed: %s", error)
@@ -258,7 +256,7 @@ class QueueRefresher(BehindRequests):
         newest = self._id()
         if newest == self._newest and time.monotonic() < self._next_look and not self._patience.take_due():
             return
-        self._newest, self._next_look = newest, time.monotonic() + LOOK_EVERY_S
+        self._newest, self._next_look = newest, time.monotonic() + self._services.settings.queue_look_s
         for project in sorted(self._learning(), key=lambda project: self._looked.get(project.key, 0.0)):
             if self._stopping or self._next_look == 0.0:
                 return

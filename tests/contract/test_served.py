@@ -207,6 +207,7 @@ def test_a_store_that_cannot_be_opened_costs_nobody_an_answer(make_loop, tmp_pat
 def test_events_are_told_to_the_loop_once_they_are_stored(make_loop, payload):
     told: list[Notice] = []
     loop = make_loop(told.append, username="ls", password="secret")
+    loop.services.store()  # made before events have to be answered within a second
     http = loop.app.test_client()
     for name in ("webhook-annotation-created", "webhook-start-training", "webhook-tasks-created"):
         assert http.post("/webhook", json=payload(name), headers=PROVEN).status_code == 200

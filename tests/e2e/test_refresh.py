@@ -126,7 +126,9 @@ def learning(
     images = {f"{n}.png": pictures.many_blobs(count=2 + 3 * n, width=200, height=150, seed=n)[0] for n in range(TASKS)}
     project = make_project(images)
     project.api.patch(f"/api/projects/{project.id}/", json={"sampling": "Uncertainty sampling"}).raise_for_status()
-    backend = launch(home.folder, LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token)
+    backend = launch(
+        home.folder, LABEL_STUDIO_URL=label_studio.url, LABEL_STUDIO_API_KEY=label_studio.token, QUEUE_LOOK_S="5"
+    )
     # The first /setup of a process may be late on a busy machine, and Label Studio waits three seconds.
     until(lambda: project.connect(backend, title=f"assistant {secrets.token_hex(2)}").status_code == 201)
     project.retrieve_predictions()
