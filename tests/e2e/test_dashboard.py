@@ -98,6 +98,13 @@ def page(browser: Any, site: Site) -> Iterator[Any]:
     assert not complaints
 
 
+def shows(page: Any, selector: str, count: int) -> None:
+    """Waits for so many of them: a click returns before the page that it leads to is there."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_count(count)
+
+
 def picture(page: Any, name: str, folder: Path) -> None:
     page.screenshot(path=str(Path(os.environ.get("MASKWRIGHT_SCREENSHOTS", folder)) / name))
 
@@ -106,20 +113,20 @@ def test_a_person_looks_around_rolls_back_and_promotes_again(page: Any, site: Si
     served = ServedRegister(site.store.database)
     page.goto(site.url)
     page.click("text=Nuclei, histology")
-    assert page.locator("svg.chart").count() == 2
+    shows(page, "svg.chart", 2)
     picture(page, "dashboard-project.png", tmp_path)
 
     page.click("tbody >> text=/^7$/")
     assert "put into service" in page.inner_text("section.verdict")
-    assert page.locator(".gallery img").count() == 15
+    shows(page, ".gallery img", 15)
     page.evaluate("Promise.all([...document.images].map(one => { one.loading = 'eager'; return one.decode(); }))")
     picture(page, "dashboard-round.png", tmp_path)
 
     page.click("nav >> text=Nuclei, histology")
     page.click("text=Queue")
-    assert page.locator("tbody tr").count() == 50
+    shows(page, "tbody tr", 50)
     page.click("text=later")
-    assert page.locator("tbody tr").count() == 20
+    shows(page, "tbody tr", 20)
 
     page.click("text=Versions")
     page.click("text=Roll back")
@@ -173,7 +180,7 @@ def test_a_round_that_begins_appears_while_a_person_fills_in_the_settings(page: 
     rounds = RoundStore(site.store.database)
     rounds.finish(rounds.get(site.project, number).id, "worker-1", RoundState.CANCELLED, reason="cancelled")
     page.wait_for_selector("#progress", state="hidden")
-    assert page.locator("tbody .badge.cancelled").count() == 1
+    shows(page, "tbody .badge.cancelled", 1)
 
 
 def test_pages_are_readable_in_the_dark_and_on_a_narrow_screen(browser: Any, site: Site, tmp_path: Path) -> None:
